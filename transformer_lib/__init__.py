@@ -1,0 +1,48 @@
+"""The library that the book *Attention, Step by Step* builds, chapter by chapter.
+
+Each module is the subject of a chapter, and imports only the modules of the chapters before it. One legend of
+shapes serves them all:
+
+===========  ==================================================================
+``batch``    sequences computed side by side
+``heads``    attention heads of one layer
+``query``    positions that ask (the length of the sequence that looks)
+``key``      positions that are looked at (the length of the sequence seen)
+``d_model``  numbers per token between the layers
+``d_head``   numbers per token inside one head
+===========  ==================================================================
+
+One convention for masks holds everywhere: boolean, ``True`` = may attend.
+"""
+
+from transformer_lib.attention import attention, causal_mask, fused_attention, padding_mask
+from transformer_lib.device import best_device
+from transformer_lib.multihead import KVCache, MultiHeadAttention, merge_heads, split_heads
+from transformer_lib.positions import (
+    ALiBi,
+    LearnedPositions,
+    RelativeBias,
+    RotaryPositions,
+    SinusoidalPositions,
+    sinusoidal_table,
+)
+
+__all__ = [
+    "ALiBi",
+    "KVCache",
+    "LearnedPositions",
+    "MultiHeadAttention",
+    "RelativeBias",
+    "RotaryPositions",
+    "SinusoidalPositions",
+    "attention",
+    "best_device",
+    "causal_mask",
+    "fused_attention",
+    "merge_heads",
+    "padding_mask",
+    "sinusoidal_table",
+    "split_heads",
+]
+
+__version__ = "0.1.0"

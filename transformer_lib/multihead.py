@@ -1,0 +1,307 @@
+"""Multi-head attention, and the cache that spares a decoder from computing its past again.
+
+Sources: Vaswani et al. (2017), section 3.2.2; grouped heads: Ainslie et al. (2023), *GQA*.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from transformer_lib.attention import attention, fused_attention
+
+
+def split_heads(x: Float[Tensor, "batch seq width"], n_heads: int) -> Float[Tensor, "batch {n_heads} seq d_head"]:
+    """Cut each token's vector into ``n_heads`` pieces, and give every head its own batch axis.
+
+    Args:
+        x: ``(batch, seq, n_heads * d_head)``.
+        n_heads: number of pieces.
+
+    Returns:
+        ``(batch, heads, seq, d_head)``.
+
+    Raises:
+        ValueError: ``x`` is not of rank 3, or its width is not divisible by ``n_heads``.
+    """
+    if x.ndim != 3:
+        raise ValueError(f"x must have shape (batch, seq, width); got {tuple(x.shape)}")
+    batch, seq, width = x.shape
+    if n_heads < 1 or width % n_heads:
+        raise ValueError(f"the width must be divisible by n_heads; got width {width} and n_heads {n_heads}")
+    # (batch, seq, heads * d_head) -> (batch, seq, heads, d_head) -> (batch, heads, seq, d_head)
+    return x.reshape(batch, seq, n_heads, width // n_heads).transpose(1, 2)
+
+
+def merge_heads(x: Float[Tensor, "batch heads seq d_head"]) -> Float[Tensor, "batch seq width"]:
+    """Put the heads' pieces side by side again: the inverse of :func:`split_heads`.
+
+    Args:
+        x: ``(batch, heads, seq, d_head)``.
+
+    Returns:
+        ``(batch, seq, heads * d_head)``.
+
+    Raises:
+        ValueError: ``x`` is not of rank 4.
+    """
+    if x.ndim != 4:
+        raise ValueError(f"x must have shape (batch, heads, seq, d_head); got {tuple(x.shape)}")
+    # (batch, heads, seq, d_head) -> (batch, seq, heads, d_head) -> (batch, seq, heads * d_head)
+    return x.transpose(1, 2).flatten(-2)
+
+
+@runtime_checkable
+class Rotation(Protocol):
+    """What turns queries and keys by their positions, e.g. :class:`~transformer_lib.positions.RotaryPositions`."""
+
+    def __call__(self, x: Tensor, positions: Tensor | None = None) -> Tensor: ...
+
+
+class KVCache:
+    """The keys and values of the positions that one attention layer has already seen.
+
+    It belongs to the caller, who makes one per layer and passes it in; the layer keeps nothing. Its room doubles when
+    it is full, so appending n positions copies O(n) of them. It is for inference: it cannot be differentiated through.
+    """
+
+    def __init__(self) -> None:
+        self._keys: Tensor | None = None  # (batch, heads, room, d_head)
+        self._values: Tensor | None = None  # (batch, heads, room, d_head)
+        self.length = 0  # positions stored
+
+    def __repr__(self) -> str:
+        return f"KVCache(length={self.length})"
+
+    def append(
+        self, keys: Float[Tensor, "batch heads new d_head"], values: Float[Tensor, "batch heads new d_head"]
+    ) -> tuple[Float[Tensor, "batch heads all d_head"], Float[Tensor, "batch heads all d_head"]]:
+        """Store new positions, and return all of them, old and new.
+
+        Args:
+            keys: ``(batch, heads, new, d_head)``.
+            values: ``(batch, heads, new, d_head)``.
+
+        Returns:
+            Keys and values of every position so far, ``(batch, heads, length, d_head)`` each: views into the cache,
+            valid until the next call.
+
+        Raises:
+            RuntimeError: gradients are being recorded.
+            ValueError: the shapes do not continue what is stored.
+        """
+        if keys.requires_grad or values.requires_grad:
+            raise RuntimeError("a KVCache is for inference; call the model under torch.no_grad()")
+        if keys.ndim != 4 or keys.shape != values.shape:
+            raise ValueError(
+                "keys and values must both have shape (batch, heads, new, d_head); "
+                f"got {tuple(keys.shape)} and {tuple(values.shape)}"
+            )
+        if self._keys is None or self._values is None:
+            self._keys, self._values = torch.empty_like(keys), torch.empty_like(values)
+        stored = self._keys.shape
+        if (*stored[:2], stored[3]) != (*keys.shape[:2], keys.size(3)):
+            raise ValueError(
+                f"the cache holds (batch, heads, d_head) = {(*stored[:2], stored[3])}; "
+                f"got keys for {(*keys.shape[:2], keys.size(3))}"
+            )
+        end = self.length + keys.size(2)
+        if end > stored[2]:
+            self._keys = self._grown(self._keys, end)
+            self._values = self._grown(self._values, end)
+        self._keys[:, :, self.length : end] = keys
+        self._values[:, :, self.length : end] = values
+        self.length = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def reorder(self, index: Int[Tensor, "beams"]) -> None:
+        """Keep the sequences that ``index`` names, in its order, as a beam search does after every step.
+
+        Args:
+            index: ``(beams,)``, positions along the batch axis.
+        """
+        if self._keys is not None and self._values is not None:
+            self._keys = self._keys.index_select(0, index)
+            self._values = self._values.index_select(0, index)
+
+    def crop(self, length: int) -> None:
+        """Forget the positions from ``length`` on.
+
+        Args:
+            length: positions to keep.
+
+        Raises:
+            ValueError: ``length`` outside what is stored.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"length must be from 0 to the {self.length} positions stored; got {length}")
+        self.length = length
+
+    def _grown(self, old: Tensor, needed: int) -> Tensor:
+        room = max(needed, 2 * old.size(2))
+        new = old.new_empty(*old.shape[:2], room, old.size(3))
+        new[:, :, : self.length] = old[:, :, : self.length]
+        return new
+
+
+class AttentionTap(nn.Module):
+    """A named point that the attention weights pass through, to be observed by a forward hook.
+
+    Without a hook the layer takes the fused path, and weights do not exist. With one, it takes the explicit path.
+    Use :func:`transformer_lib.plots.record_attention` rather than hooks of your own: it removes them again.
+    """
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody is looking."""
+        return bool(self._forward_hooks)
+
+    def forward(self, weights: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
+        """Hand the weights on, unchanged."""
+        return weights
+
+
+class MultiHeadAttention(nn.Module):
+    r"""Several attentions side by side, each in its own projection of the tokens, their outputs mixed by a last one.
+
+    .. math:: \mathrm{head}_i = \mathrm{attention}(x W^Q_i, m W^K_i, m W^V_i), \qquad
+              y = [\mathrm{head}_1; \dots; \mathrm{head}_h] W^O
+
+    with the memory :math:`m = x` in self-attention.
+
+    Args:
+        d_model: width of the tokens that enter and leave.
+        n_heads: number of heads.
+        d_head: width of one head; ``d_model / n_heads`` unless given.
+        n_kv_heads: number of key and value heads, each shared by a group of query heads (Ainslie et al., 2023);
+            ``n_heads`` unless given.
+        bias: whether the four projections add a bias.
+        dropout: probability with which a weight is dropped in training.
+        scale: factor of the scores; ``1 / sqrt(d_head)`` unless given (T5 uses 1).
+        rotary: turns queries and keys by their positions.
+
+    Raises:
+        ValueError: sizes that are not positive, or not divisible as needed; a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        d_head: int | None = None,
+        n_kv_heads: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        scale: float | None = None,
+        rotary: Rotation | None = None,
+    ) -> None:
+        super().__init__()
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        for name, size in (("d_model", d_model), ("n_heads", n_heads), ("n_kv_heads", n_kv_heads)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1; got {size}")
+        if d_head is None:
+            if d_model % n_heads:
+                raise ValueError(
+                    f"d_model must be divisible by n_heads unless d_head is given; got {d_model} and {n_heads}"
+                )
+            d_head = d_model // n_heads
+        if d_head < 1:
+            raise ValueError(f"d_head must be at least 1; got {d_head}")
+        if n_heads % n_kv_heads:
+            raise ValueError(f"n_heads must be divisible by n_kv_heads; got {n_heads} and {n_kv_heads}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1); got {dropout}")
+        self.d_model, self.n_heads, self.n_kv_heads, self.d_head = d_model, n_heads, n_kv_heads, d_head
+        self.dropout, self.scale, self.rotary = dropout, scale, rotary
+        self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)
+        self.k_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
+        self.v_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
+        self.o_proj = nn.Linear(n_heads * d_head, d_model, bias=bias)
+        self.tap = AttentionTap()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights from Xavier's uniform distribution (Glorot and Bengio, 2010); biases start at zero."""
+        for projection in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
+
+    def extra_repr(self) -> str:
+        return f"d_model={self.d_model}, n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, d_head={self.d_head}"
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch query d_model"],
+        memory: Float[Tensor, "batch key d_model"] | None = None,
+        *,
+        mask: Bool[Tensor, "..."] | None = None,
+        bias: Float[Tensor, "..."] | None = None,
+        causal: bool = False,
+        positions: Int[Tensor, "..."] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch query d_model"]:
+        """Let each token of ``x`` gather from ``memory``, or from ``x`` itself where no memory is given.
+
+        Args:
+            x: the tokens that ask, ``(batch, query, d_model)``.
+            memory: the tokens that answer, ``(batch, key, d_model)``; ``None`` for self-attention.
+            mask: boolean, ``True`` = may attend; ``(query, key)`` or ``(batch, heads, query, key)`` with axes of size
+                1 where it is shared. With a cache, ``key`` counts the cached positions too.
+            bias: added to the scores; same shapes as ``mask``.
+            causal: no token sees a later one.
+            positions: of the tokens in ``x``, ``(query,)`` or ``(batch, query)``, for rotary heads; they continue
+                the cache, from 0 without one, unless given.
+            cache: the past of this layer; it is extended by ``x``.
+
+        Returns:
+            ``(batch, query, d_model)``.
+
+        Raises:
+            ValueError: widths or shapes that do not fit, or a cache or causality together with a memory.
+        """
+        source = x if memory is None else memory
+        for name, tensor in (("x", x), ("memory", source)):
+            if tensor.ndim != 3 or tensor.size(-1) != self.d_model:
+                raise ValueError(
+                    f"{name} must have shape (batch, seq, d_model={self.d_model}); got {tuple(tensor.shape)}"
+                )
+        if memory is not None and (cache is not None or causal or self.rotary is not None):
+            raise ValueError("a cache, causal=True and rotary positions order one sequence; they exclude a memory")
+
+        query = split_heads(self.q_proj(x), self.n_heads)  # (batch, heads, query, d_head)
+        key = split_heads(self.k_proj(source), self.n_kv_heads)  # (batch, kv_heads, key, d_head)
+        value = split_heads(self.v_proj(source), self.n_kv_heads)
+        start = 0 if cache is None else cache.length
+        if self.rotary is not None:
+            if positions is None:
+                positions = torch.arange(start, start + x.size(1), device=x.device)
+            query, key = self.rotary(query, positions), self.rotary(key, positions)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        if self.n_kv_heads != self.n_heads:
+            # Query heads 0..g-1 share key head 0, the next g share key head 1, and so on.
+            group = self.n_heads // self.n_kv_heads
+            key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+
+        try:
+            output = self._attend(query, key, value, mask, bias, causal)
+        except (TypeError, ValueError):
+            if cache is not None:
+                cache.crop(start)  # a refused call leaves nothing behind
+            raise
+        result: Tensor = self.o_proj(merge_heads(output))
+        return result
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
+    ) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        if not self.tap.observed:
+            return fused_attention(query, key, value, mask, bias, causal=causal, scale=self.scale, dropout=dropout)
+        output, weights = attention(query, key, value, mask, bias, causal=causal, scale=self.scale, dropout=dropout)
+        self.tap(weights)
+        return output

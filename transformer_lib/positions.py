@@ -1,0 +1,329 @@
+"""Five ways to tell attention where a token stands.
+
+Two add a vector to the tokens (sinusoidal, learned), two add a number to the scores (relative bias, ALiBi), and one
+turns the queries and keys (rotary).
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+def sinusoidal_table(length: int, d_model: int) -> Float[Tensor, "{length} {d_model}"]:
+    r"""The paper's waves: each pair of columns a sine and a cosine, each pair slower than the one before.
+
+    .. math:: PE_{p,2i} = \sin(p / 10000^{2i/d}), \qquad PE_{p,2i+1} = \cos(p / 10000^{2i/d})
+
+    Source: Vaswani et al. (2017), section 3.5. The angles are computed in float64 and the result rounded to float32.
+
+    Args:
+        length: number of positions.
+        d_model: width of a token, even.
+
+    Returns:
+        ``(length, d_model)``, float32.
+
+    Raises:
+        ValueError: ``length`` below 1, or ``d_model`` not positive and even.
+    """
+    if length < 1:
+        raise ValueError(f"length must be at least 1; got {length}")
+    _require_even("d_model", d_model)
+    angles = _angles(torch.arange(length), d_model, 10000.0, torch.float64)  # (length, d_model / 2)
+    # (length, d_model / 2, 2) -> (length, d_model): sine and cosine of one wave stand side by side
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
+
+
+class SinusoidalPositions(nn.Module):
+    """Add the paper's waves to the tokens.
+
+    Args:
+        d_model: width of a token, even.
+        max_len: positions in the table.
+    """
+
+    table: Tensor
+
+    def __init__(self, d_model: int, max_len: int = 4096) -> None:
+        super().__init__()
+        # Made from its formula, so a checkpoint need not carry it.
+        self.register_buffer("table", sinusoidal_table(max_len, d_model), persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return ``x`` plus each token's wave.
+
+        Args:
+            x: ``(batch, seq, d_model)``.
+            positions: ``(seq,)`` or ``(batch, seq)``; 0, 1, 2, … unless given.
+
+        Raises:
+            ValueError: a shape that does not fit, or a position outside the table.
+        """
+        return _add_rows(x, self.table, positions)
+
+
+class LearnedPositions(nn.Module):
+    """Add a learned vector for each position to the tokens, as BERT and GPT-2 do.
+
+    Args:
+        d_model: width of a token.
+        max_len: positions that have a vector.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, d_model: int, max_len: int) -> None:
+        super().__init__()
+        for name, size in (("d_model", d_model), ("max_len", max_len)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1; got {size}")
+        self.table = nn.Parameter(torch.empty(max_len, d_model))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the table from a normal distribution with the deviation 0.02 of BERT and GPT-2."""
+        nn.init.normal_(self.table, std=0.02)
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return ``x`` plus each position's vector.
+
+        Args:
+            x: ``(batch, seq, d_model)``.
+            positions: ``(seq,)`` or ``(batch, seq)``; 0, 1, 2, … unless given.
+
+        Raises:
+            ValueError: a shape that does not fit, or a position outside the table.
+        """
+        return _add_rows(x, self.table, positions)
+
+
+class RotaryPositions(nn.Module):
+    r"""Turn each pair of a query's or key's numbers by an angle proportional to its position.
+
+    The product of a turned query at *m* with a turned key at *n* depends on *m - n* only.
+    Source: Su et al. (2021), *RoFormer*, section 3.2.2.
+
+    Args:
+        d_head: width of a head, even.
+        base: the slowest wave's period grows with it; 10000 in the paper.
+        interleaved: pairs are neighbours (0, 1), (2, 3), … as in the paper; else the first half is paired with the
+            second, (0, d/2), (1, d/2 + 1), … as in Llama's published weights. The two agree after permuting the
+            channels, so weights trained with one cannot be used with the other.
+
+    Raises:
+        ValueError: ``d_head`` not positive and even, or ``base`` not positive.
+    """
+
+    def __init__(self, d_head: int, *, base: float = 10000.0, interleaved: bool = True) -> None:
+        super().__init__()
+        _require_even("d_head", d_head)
+        if base <= 0:
+            raise ValueError(f"base must be positive; got {base}")
+        self.d_head, self.base, self.interleaved = d_head, base, interleaved
+
+    def extra_repr(self) -> str:
+        return f"d_head={self.d_head}, base={self.base}, interleaved={self.interleaved}"
+
+    def forward(
+        self, x: Float[Tensor, "batch heads seq d_head"], positions: Int[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "batch heads seq d_head"]:
+        """Return ``x`` with each pair turned by its position; lengths stay as they are.
+
+        Args:
+            x: queries or keys, ``(batch, heads, seq, d_head)``.
+            positions: ``(seq,)`` or ``(batch, seq)``; 0, 1, 2, … unless given.
+
+        Raises:
+            ValueError: a shape that does not fit.
+        """
+        if x.ndim != 4 or x.size(-1) != self.d_head:
+            raise ValueError(f"x must have shape (batch, heads, seq, d_head={self.d_head}); got {tuple(x.shape)}")
+        positions = _positions_for(positions, x.size(0), x.size(2), x.device)
+        # Angles of late positions need more digits than half precision has, so they are made in float32 at least, and
+        # here rather than in a buffer, which `model.to(torch.bfloat16)` would round.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        angles = _angles(positions, self.d_head, self.base, wide)  # (seq, d_head / 2) or (batch, seq, d_head / 2)
+        if angles.ndim == 3:
+            angles = angles[:, None]  # (batch, 1, seq, d_head / 2)
+        cos, sin = angles.cos(), angles.sin()
+        if self.interleaved:
+            first, second = x.to(wide).unflatten(-1, (-1, 2)).unbind(-1)  # (batch, heads, seq, d_head / 2) each
+        else:
+            first, second = x.to(wide).chunk(2, dim=-1)
+        turned = (first * cos - second * sin, first * sin + second * cos)
+        merged = torch.stack(turned, dim=-1).flatten(-2) if self.interleaved else torch.cat(turned, dim=-1)
+        return merged.to(x.dtype)
+
+
+def relative_position_bucket(
+    distance: Int[Tensor, "..."], *, bidirectional: bool = True, n_buckets: int = 32, max_distance: int = 128
+) -> Int[Tensor, "..."]:
+    """Sort distances into buckets: one each for near ones, wider and wider ones further out.
+
+    Source: Raffel et al. (2020), *T5*, section 2.1, and the published implementation, whose numbering this keeps.
+
+    Args:
+        distance: key position minus query position, any integer shape.
+        bidirectional: whether keys after the query have buckets of their own; else they share bucket 0.
+        n_buckets: number of buckets, even where bidirectional.
+        max_distance: from here on all distances share the last bucket.
+
+    Returns:
+        Bucket numbers, of the same shape, from 0 to ``n_buckets - 1``.
+    """
+    half = n_buckets // 2 if bidirectional else n_buckets
+    offset = (distance > 0).long() * half if bidirectional else torch.zeros_like(distance)
+    distance = distance.abs() if bidirectional else (-distance).clamp(min=0)
+    exact = half // 2
+    # The log is taken of at least 1, so that distance 0 gives a number; `where` then prefers the exact bucket.
+    ratio = (distance.clamp(min=1).float() / exact).log() / math.log(max_distance / exact)
+    logarithmic = exact + (ratio * (half - exact)).long()
+    return offset + torch.where(distance < exact, distance, logarithmic.clamp(max=half - 1))
+
+
+class RelativeBias(nn.Module):
+    """A learned number per head and bucket of distances, added to the scores, as in T5.
+
+    Source: Raffel et al. (2020), section 2.1.
+
+    Args:
+        n_heads: heads of the layers that share it.
+        bidirectional: ``False`` for a decoder, which never sees a later key.
+        n_buckets: buckets of distances, even and at least 4 (at least 2 where not bidirectional).
+        max_distance: from here on all distances share the last bucket; more than the buckets of single distances.
+
+    Raises:
+        ValueError: sizes outside those bounds.
+    """
+
+    def __init__(
+        self, n_heads: int, *, bidirectional: bool = True, n_buckets: int = 32, max_distance: int = 128
+    ) -> None:
+        super().__init__()
+        if n_heads < 1:
+            raise ValueError(f"n_heads must be at least 1; got {n_heads}")
+        smallest = 4 if bidirectional else 2
+        if n_buckets < smallest or n_buckets % 2:
+            raise ValueError(f"n_buckets must be even and at least {smallest}; got {n_buckets}")
+        exact = n_buckets // (4 if bidirectional else 2)
+        if max_distance <= exact:
+            raise ValueError(f"max_distance must be more than {exact} with {n_buckets} buckets; got {max_distance}")
+        self.bidirectional, self.n_buckets, self.max_distance = bidirectional, n_buckets, max_distance
+        self.table = nn.Parameter(torch.zeros(n_buckets, n_heads))
+
+    def forward(self, q_len: int, k_len: int) -> Float[Tensor, "1 heads {q_len} {k_len}"]:
+        """Return the bias ``(1, heads, query, key)``; the last query stands at the last key.
+
+        Args:
+            q_len: number of queries.
+            k_len: number of keys.
+        """
+        buckets = relative_position_bucket(
+            _distances(q_len, k_len, self.table.device),
+            bidirectional=self.bidirectional,
+            n_buckets=self.n_buckets,
+            max_distance=self.max_distance,
+        )
+        return self.table[buckets].permute(2, 0, 1)[None]  # (query, key, heads) -> (1, heads, query, key)
+
+
+def alibi_slopes(n_heads: int) -> Float[Tensor, "{n_heads}"]:
+    """How strongly each head dislikes distance: a geometric sequence from 2^(-8/n) down to 2^-8.
+
+    For a number of heads that is not a power of two, the sequence of the next lower power is followed by every second
+    slope of the next higher one. Source: Press et al. (2022), *ALiBi*, section 3, and the published implementation.
+
+    Args:
+        n_heads: number of heads, at least 1.
+
+    Raises:
+        ValueError: ``n_heads`` below 1.
+    """
+    if n_heads < 1:
+        raise ValueError(f"n_heads must be at least 1; got {n_heads}")
+
+    def geometric(n: int) -> list[float]:
+        return [2.0 ** (-8.0 * (i + 1) / n) for i in range(n)]
+
+    lower = 2 ** int(math.log2(n_heads))
+    return torch.tensor(geometric(lower) + geometric(2 * lower)[0::2][: n_heads - lower])
+
+
+class ALiBi(nn.Module):
+    """Subtract from each score its distance times the head's slope. Nothing is learned.
+
+    Source: Press et al. (2022), *Train Short, Test Long*, section 3. The paper's models are causal; without a causal
+    mask, later keys are discouraged as much as earlier ones.
+
+    Args:
+        n_heads: number of heads.
+    """
+
+    slopes: Tensor
+
+    def __init__(self, n_heads: int) -> None:
+        super().__init__()
+        self.register_buffer("slopes", alibi_slopes(n_heads), persistent=False)
+
+    def forward(self, q_len: int, k_len: int) -> Float[Tensor, "1 heads {q_len} {k_len}"]:
+        """Return the bias ``(1, heads, query, key)``; the last query stands at the last key.
+
+        Args:
+            q_len: number of queries.
+            k_len: number of keys.
+        """
+        distance = _distances(q_len, k_len, self.slopes.device).abs()
+        return -self.slopes[None, :, None, None] * distance  # (1, heads, 1, 1) * (query, key)
+
+
+def _angles(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:
+    """Position times frequency, for ``width / 2`` frequencies from 1 down towards 1 / base."""
+    pair = torch.arange(0, width, 2, device=positions.device, dtype=dtype)
+    return positions.to(dtype)[..., None] * base ** (-pair / width)
+
+
+def _distances(q_len: int, k_len: int, device: torch.device) -> Tensor:
+    """Key position minus query position, ``(query, key)``, the last query standing at the last key."""
+    if q_len < 1 or k_len < 1:
+        raise ValueError(f"q_len and k_len must be at least 1; got {q_len} and {k_len}")
+    queries = torch.arange(k_len - q_len, k_len, device=device)
+    return torch.arange(k_len, device=device)[None, :] - queries[:, None]
+
+
+def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None) -> Tensor:
+    if x.ndim != 3 or x.size(-1) != table.size(1):
+        raise ValueError(f"x must have shape (batch, seq, d_model={table.size(1)}); got {tuple(x.shape)}")
+    if positions is None:
+        if x.size(1) > table.size(0):
+            raise ValueError(f"the table has {table.size(0)} positions; got a sequence of length {x.size(1)}")
+        return x + table[: x.size(1)].to(x.dtype)  # (seq, d_model) is added to every sequence of the batch
+    positions = _positions_for(positions, x.size(0), x.size(1), x.device)
+    if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < table.size(0):
+        raise ValueError(
+            f"positions must lie in the table, 0 to {table.size(0) - 1}; "
+            f"got {int(positions.min())} to {int(positions.max())}"
+        )
+    return x + table[positions].to(x.dtype)
+
+
+def _positions_for(positions: Tensor | None, batch: int, seq: int, device: torch.device) -> Tensor:
+    if positions is None:
+        return torch.arange(seq, device=device)
+    if positions.is_floating_point() or tuple(positions.shape) not in ((seq,), (batch, seq)):
+        raise ValueError(
+            f"positions must be integers of shape ({seq},) or ({batch}, {seq}); "
+            f"got {positions.dtype} of shape {tuple(positions.shape)}"
+        )
+    return positions
+
+
+def _require_even(name: str, size: int) -> None:
+    if size < 2 or size % 2:
+        raise ValueError(f"{name} must be positive and even; got {size}")
