@@ -1,0 +1,1 @@
+"""What the book's makers run: storing outputs, publishing."""

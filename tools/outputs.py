@@ -1,0 +1,146 @@
+"""Run the notebooks and store their outputs, so normalised that an unchanged notebook gives an empty diff.
+
+    python -m tools.outputs                       # every chapter
+    python -m tools.outputs chapters/02*.ipynb    # one
+    python -m tools.outputs --fresh …             # measure again what depends on the machine
+
+What is normalised: cell numbers count 1, 2, …; cell ids follow from the cells' contents; metadata of editors and
+machines is dropped; pieces of one output stream are joined. A picture that shows the same as the stored one (see
+`tools.images`) stays as it is. An output that depends on the machine (tag `nbval-ignore-output`) stays too, as long as
+no code cell of its notebook has changed.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+from tools import images
+
+ROOT = Path(__file__).parent.parent
+KEPT_METADATA = ("tags", "mystnb", "jupyter")  # of a cell; the rest belongs to editors
+IGNORED = "nbval-ignore-output"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="every chapter unless given")
+    parser.add_argument("--fresh", action="store_true", help="store machine-dependent outputs anew")
+    arguments = parser.parse_args()
+    # One thread, as in the tests: sums then come out in one order.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for path in arguments.notebooks or sorted((ROOT / "chapters").glob("*.ipynb")):
+        start = time.perf_counter()
+        try:
+            changed = store(path, fresh=arguments.fresh)
+        except CellExecutionError as error:
+            sys.exit(f"{path}: a cell failed, nothing was stored\n{error}")
+        print(f"{path.name}: {'stored' if changed else 'unchanged'} ({time.perf_counter() - start:.0f} s)")
+
+
+def store(path: Path, *, fresh: bool = False) -> bool:
+    """Run a notebook and write it back with its outputs; whether the file changed."""
+    before = path.read_text(encoding="utf-8")
+    stored = nbformat.reads(before, as_version=4)
+    notebook = nbformat.reads(before, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        store_widget_state=True,
+        extra_arguments=["--log-level=ERROR"],
+    )
+    client.execute()
+    after = nbformat.writes(normalise(notebook, None if fresh else stored)) + "\n"
+    if after == before:
+        return False
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(after, encoding="utf-8")
+    temporary.replace(path)
+    return True
+
+
+def normalise(notebook: NotebookNode, stored: NotebookNode | None = None) -> NotebookNode:
+    """Drop what differs between two runs of the same notebook.
+
+    Args:
+        notebook: executed; changed in place.
+        stored: the same notebook as it was before, whose equal outputs are kept.
+
+    Returns:
+        The notebook.
+    """
+    same_code = stored is not None and _code(notebook) == stored.metadata.get("book", {}).get("code")
+    widgets = notebook.metadata.get("widgets")
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        # The code that the stored outputs belong to.
+        "book": {"code": _code(notebook)},
+    }
+    if widgets:
+        notebook.metadata["widgets"] = widgets
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    old = {cell.source: cell for cell in stored.cells if cell.cell_type == "code"} if stored else {}
+    count, seen = 0, {}
+    for cell in notebook.cells:
+        number = seen[cell.source] = seen.get(cell.source, 0) + 1
+        cell.id = hashlib.sha256(f"{number} {cell.cell_type} {cell.source}".encode()).hexdigest()[:12]
+        cell.metadata = {key: cell.metadata[key] for key in KEPT_METADATA if cell.metadata.get(key)}
+        if cell.cell_type != "code":
+            cell.pop("attachments", None)
+            continue
+        count += 1
+        cell.execution_count = count
+        cell.outputs = _joined(cell.outputs)
+        for output in cell.outputs:
+            output.pop("transient", None)
+            if output.output_type == "execute_result":
+                output.execution_count = count
+            if "metadata" in output:
+                output.metadata = {}
+        previous = old.get(cell.source)
+        if previous is None:
+            continue
+        if same_code and IGNORED in cell.metadata.get("tags", []) and previous.outputs:
+            cell.outputs = previous.outputs
+        else:
+            _keep_pictures(cell.outputs, previous.outputs)
+    return notebook
+
+
+def _code(notebook: NotebookNode) -> str:
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join neighbouring pieces of one stream: how a print is cut into pieces depends on the moment."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def _keep_pictures(outputs: list[NotebookNode], previous: list[NotebookNode]) -> None:
+    for new, old in zip(outputs, previous, strict=False):
+        for kind in ("image/png", "image/jpeg"):
+            pictures = [output.get("data", {}).get(kind) for output in (new, old)]
+            if all(pictures) and images.same(*pictures):
+                new.data[kind] = old.data[kind]
+
+
+if __name__ == "__main__":
+    main()
