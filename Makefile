@@ -1,0 +1,49 @@
+# make book   build the book, and say where to open it
+# make test   recompute every output of the book, and run every other test
+# make lab    open the notebooks in JupyterLab
+# All of them make the virtual environment .venv first where it is missing or stale.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PAGE := _build/html/index.html
+# One thread a process: sums come out in one order, and two processes share two cores.
+ONE_THREAD := OMP_NUM_THREADS=1
+WORKERS ?= 2
+
+.PHONY: help book test lab outputs style browser clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "This book needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+book: $(READY)
+	@$(BIN)/python -m tools.build
+	@echo "The book is ready. Open file://$(CURDIR)/$(PAGE)"
+
+test: book browser style
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env chapters tests
+
+style: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+browser: $(READY)
+	@$(BIN)/python -m tools.browser
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir=chapters
+
+outputs: $(READY)
+	$(BIN)/python -m tools.outputs $(NOTEBOOKS)
+
+clean:
+	rm -rf _build .venv

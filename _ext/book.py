@@ -1,0 +1,94 @@
+"""The book's own Sphinx extension: what its pages need beyond Jupyter Book.
+
+* The site serves MathJax itself; only the parts that pages load are copied.
+* The repository's address, known at deploy only, yields the launch buttons. Without it there are none.
+* Pages leave out the scripts of features that the book does not use, and open from disk without an error.
+"""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.fileutil import copy_asset
+
+# Set at deploy, e.g. to https://github.com/OWNER/NAME. The notebooks with their set-up cells lie on LAUNCH_BRANCH of
+# that repository, put there by `python -m tools.publish`.
+ADDRESS_VARIABLE = "BOOK_REPOSITORY"
+LAUNCH_BRANCH = "notebooks"
+
+# tex-chtml.js and what it may fetch: its fonts, and extensions of TeX that a formula asks for.
+MATHJAX_PARTS = ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions")
+UNUSED_SCRIPTS = ("sphinx-thebe.js",)
+
+
+def set_repository(app: Sphinx, config: Config) -> None:
+    """Turn the launch buttons on where the repository's address is known."""
+    address = os.environ.get(ADDRESS_VARIABLE, "").rstrip("/").removesuffix(".git")
+    if not address:
+        return
+    if not re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", address):
+        raise ValueError(f"{ADDRESS_VARIABLE} must look like https://github.com/OWNER/NAME; got {address!r}")
+    config.html_theme_options |= {
+        "repository_url": address,
+        "repository_branch": LAUNCH_BRANCH,
+        "path_to_docs": ".",
+        "use_repository_button": True,
+        "launch_buttons": {
+            "colab_url": "https://colab.research.google.com",
+            "binderhub_url": "https://mybinder.org",
+            "notebook_interface": "jupyterlab",
+        },
+    }
+
+
+def set_mathjax(app: Sphinx, config: Config) -> None:
+    config.mathjax_path = "mathjax/tex-chtml.js"
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the package sphinx-mathjax-offline is missing; see requirements.txt")
+    source = Path(spec.origin).parent / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in MATHJAX_PARTS:
+        if not (target / part).exists():
+            destination = target / part if (source / part).is_dir() else (target / part).parent
+            copy_asset(source / part, destination)
+
+
+def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
+    """The theme preloads its icons' fonts, which browsers refuse on pages opened from disk, with an error each."""
+    if error is not None or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        lean = re.sub(r'<link rel="preload" as="font"[^>]*>\s*', "", text)
+        if lean != text:
+            page.write_text(lean, encoding="utf-8")
+
+
+def drop_unused_scripts(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
+) -> None:
+    def used(script: object) -> bool:
+        name, body = str(getattr(script, "filename", script) or ""), str(getattr(script, "attributes", {}).get("body"))
+        return not any(unused in name for unused in UNUSED_SCRIPTS) and "thebe" not in body.lower()
+
+    if "script_files" in context:
+        context["script_files"] = [script for script in context["script_files"] if used(script)]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", set_repository, priority=100)
+    app.connect("config-inited", set_mathjax, priority=900)
+    app.connect("html-page-context", drop_unused_scripts, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", drop_font_preloads)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

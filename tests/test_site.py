@@ -1,0 +1,328 @@
+"""The built site in headless Chromium, as readers meet it: over http, and opened from disk.
+
+Needs the pages in _build/html, which `make test` builds first.
+"""
+
+import functools
+import http.server
+import importlib.util
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tools.browser import find
+
+ROOT = Path(__file__).parent.parent
+SITE = Path(os.environ.get("BOOK_SITE", ROOT / "_build" / "html"))
+PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Pages that Sphinx makes by itself, without an article's frame; index.html only leads to intro.html.
+BARE = ("index.html", "genindex.html", "py-modindex.html", "search.html")
+every_page = pytest.mark.parametrize("page_name", PAGES)
+every_chapter = pytest.mark.parametrize("page_name", CHAPTERS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find()
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no Chromium, and CI does not skip the browser tests")
+        pytest.skip("THERE IS NO CHROMIUM: the built site is not tested. Run `make browser`, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A server of the built site on a free port of this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+class Visit:
+    """A page, opened, with all that went wrong on the way."""
+
+    def __init__(self, browser: Browser, url: str, *, width: int = 1300, theme: str = "light") -> None:
+        self.faults: list[str] = []
+        self.home = urlsplit(url)
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        self.page: Page = self.context.new_page()
+        self.page.route("**/*", self._only_from_here)
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.faults.append(f"error on the page: {error}"))
+        self.page.on("requestfailed", lambda request: self.faults.append(f"request failed: {request.url}"))
+        self.page.on("response", self._answered)
+        self.page.goto(url)
+        self.page.wait_for_load_state("networkidle")
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def _only_from_here(self, route) -> None:  # type: ignore[no-untyped-def]
+        target = urlsplit(route.request.url)
+        if target.scheme in ("data", "blob") or (target.scheme, target.netloc) == (self.home.scheme, self.home.netloc):
+            route.continue_()
+        else:
+            self.faults.append(f"outside request: {route.request.url}")
+            route.abort()
+
+    def _hear(self, message) -> None:  # type: ignore[no-untyped-def]
+        if message.type in ("error", "warning"):
+            self.faults.append(f"console {message.type}: {message.text}")
+
+    def _answered(self, response) -> None:  # type: ignore[no-untyped-def]
+        if response.status >= 400:
+            self.faults.append(f"{response.status}: {response.url}")
+
+
+def test_the_site_is_built() -> None:
+    assert {"intro.html", "library.html", "glossary.html", "search.html"} <= set(PAGES), "run `make book` first"
+    assert len(CHAPTERS) == len(list((ROOT / "chapters").glob("*.ipynb")))
+
+
+@pytest.mark.browser
+@every_page
+def test_page_is_whole(browser: Browser, address: str, page_name: str) -> None:
+    with Visit(browser, f"{address}/{page_name}") as visit:
+        page = visit.page
+        images = page.eval_on_selector_all(
+            "img", "all => all.map(i => ({src: i.src, alt: i.alt, loaded: i.complete && i.naturalWidth > 0}))"
+        )
+        # The theme's logo stands beside the book's name, so its alternative text may be empty.
+        silent = page.eval_on_selector_all(".bd-article img", "all => all.filter(i => !i.alt.trim()).map(i => i.src)")
+        headings = page.locator(".bd-article h1").count()
+        text = page.locator("main").inner_text()
+        broken_maths = page.locator("mjx-merror, [data-mjx-error]").count()
+        unset = page.eval_on_selector_all(".math", "all => all.filter(m => !m.querySelector('mjx-container')).length")
+    assert visit.faults == []
+    assert [image["src"] for image in images if not image["loaded"]] == []
+    assert silent == []
+    if page_name not in BARE:
+        assert headings == 1
+    assert broken_maths == 0
+    assert unset == 0
+    assert "$$" not in text
+    assert not re.search(r"\{(ref|cite|doc|math|term)[:}]", text), "a role was not understood"
+
+
+@pytest.mark.browser
+@every_page
+def test_page_fits_a_phone(browser: Browser, address: str, page_name: str) -> None:
+    with Visit(browser, f"{address}/{page_name}", width=360) as visit:
+        page = visit.page
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if page_name == "index.html":
+            return
+        cut = page.eval_on_selector_all(
+            ".bd-article img, .bd-article p, .bd-article h1, .bd-article h2",
+            "all => all.filter(e => e.getBoundingClientRect().right > 361"
+            " && !e.closest('.pst-scrollable-table-container, table')).map(e => e.outerHTML.slice(0, 80))",
+        )
+        size = page.evaluate("parseFloat(getComputedStyle(document.querySelector('main')).fontSize)")
+    assert width <= 360
+    assert cut == []
+    assert size >= 15
+
+
+LUMINANCE = """
+function luminance(color) {
+  const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(v => {
+    v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+function ground(element) {
+  for (let e = element; e; e = e.parentElement) {
+    const color = getComputedStyle(e).backgroundColor;
+    if (!/rgba\\(.*, 0\\)|transparent/.test(color)) return color;
+  }
+  return 'rgb(255, 255, 255)';
+}
+function contrast(element) {
+  const [a, b] = [getComputedStyle(element).color, ground(element)].map(luminance);
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@every_page
+def test_page_is_readable(browser: Browser, address: str, page_name: str, theme: str) -> None:
+    if page_name == "index.html":
+        pytest.skip("it only leads to intro.html")
+    with Visit(browser, f"{address}/{page_name}", theme=theme) as visit:
+        page = visit.page
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        page.add_script_tag(content=LUMINANCE)
+        weak = page.evaluate(
+            """() => [...document.querySelectorAll('.bd-article *')]
+              .filter(e => e.matches('h1, h2, h3, p, li, td, a, code, pre span, pre, summary, .admonition-title'))
+              .filter(e => e.innerText.trim() && e.offsetParent && contrast(e) < 4.5)
+              .map(e => contrast(e).toFixed(2) + ' ' + e.outerHTML.slice(0, 90))"""
+        )
+    assert sorted(set(weak))[:10] == []
+
+
+@pytest.mark.browser
+@every_chapter
+def test_figures_blend_with_a_dark_page(browser: Browser, address: str, page_name: str) -> None:
+    with Visit(browser, f"{address}/{page_name}", theme="dark") as visit:
+        figures = visit.page.locator("div.cell_output img")
+        assert figures.count() > 0
+        picture = Image.open(io.BytesIO(figures.first.screenshot())).convert("L")
+        visit.page.add_script_tag(content=LUMINANCE)
+        page_ground = visit.page.evaluate(
+            "() => ground(document.querySelector('.bd-article')).match(/[\\d.]+/g).slice(0, 3).map(Number)"
+        )
+    corners = [picture.getpixel((x, y)) for x in (3, picture.width - 4) for y in (3, picture.height - 4)]
+    average = sum(page_ground) / 3
+    assert all(abs(corner - average) < 20 for corner in corners)
+    assert picture.getextrema()[1] > 150, "nothing is bright, so nothing can be read"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page_name", ["intro.html", *CHAPTERS[:2]])
+def test_page_works_from_disk(browser: Browser, page_name: str) -> None:
+    with Visit(browser, (SITE / page_name).as_uri()) as visit:
+        loaded = visit.page.eval_on_selector_all("img", "all => all.every(i => i.complete && i.naturalWidth > 0)")
+        maths = visit.page.locator("mjx-container").count()
+        icons = visit.page.locator("svg.svg-inline--fa, i.fa-solid, i.fas").count()
+    assert visit.faults == []
+    assert loaded
+    assert icons > 0
+    if page_name in CHAPTERS:
+        assert maths > 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_disk", [False, True], ids=["http", "disk"])
+def test_search_finds_a_chapter(browser: Browser, address: str, from_disk: bool) -> None:
+    url = (SITE / "search.html").as_uri() if from_disk else f"{address}/search.html"
+    with Visit(browser, f"{url}?q=temperature") as visit:
+        visit.page.locator("#search-results li a").first.wait_for(timeout=10_000)
+        found = visit.page.locator("#search-results").inner_text()
+    assert "Scaled dot-product attention" in found
+
+
+@pytest.mark.browser
+def test_folded_code_opens_by_keyboard(browser: Browser, address: str) -> None:
+    with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html") as visit:
+        folded = visit.page.locator("details.hide").first
+        assert folded.get_attribute("open") is None
+        folded.locator("summary").focus()
+        visit.page.keyboard.press("Enter")
+        assert folded.get_attribute("open") is not None
+
+
+class Links(HTMLParser):
+    """A page's anchors, and what it links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.ids |= {value for name in ("id", "name") if (value := values.get(name))}
+        for name in ("href", "src"):
+            value = values.get(name)
+            if value and tag in ("a", "img", "script", "link"):
+                self.targets.append(value)
+
+
+@functools.cache
+def links(path: Path) -> Links:
+    parser = Links()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return parser
+
+
+@every_page
+def test_links_lead_somewhere(page_name: str) -> None:
+    page = SITE / page_name
+    broken = []
+    for target in links(page).targets:
+        if urlsplit(target).scheme or target.startswith("//"):
+            continue
+        name, fragment = urldefrag(target)
+        path = (page.parent / unquote(urlsplit(name).path)).resolve() if name else page
+        if not path.is_file() or (fragment and path.suffix == ".html" and unquote(fragment) not in links(path).ids):
+            broken.append(target)
+    assert [target for target in broken if target != "#"] == []
+
+
+@every_chapter
+def test_without_an_address_there_are_no_launch_buttons(page_name: str) -> None:
+    if os.environ.get("BOOK_REPOSITORY"):
+        pytest.skip("BOOK_REPOSITORY is set")
+    page = (SITE / page_name).read_text(encoding="utf-8")
+    assert "mybinder.org" not in page
+    assert "colab.research" not in page
+
+
+def extension() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("book_extension", ROOT / "_ext" / "book.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_address_yields_launch_buttons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/attention.git")
+    config = SimpleNamespace(html_theme_options={"use_download_button": True})
+    extension().set_repository(None, config)
+    options = config.html_theme_options
+    assert options["repository_url"] == "https://github.com/someone/attention"
+    assert options["use_repository_button"] is True
+    assert options["use_download_button"] is True
+    assert {"colab_url", "binderhub_url"} <= set(options["launch_buttons"])
+
+
+def test_no_address_leaves_the_options_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BOOK_REPOSITORY", raising=False)
+    config = SimpleNamespace(html_theme_options={"use_download_button": True})
+    extension().set_repository(None, config)
+    assert config.html_theme_options == {"use_download_button": True}
+
+
+@pytest.mark.parametrize("address", ["github.com/someone/attention", "https://github.com/someone"])
+def test_a_wrong_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("BOOK_REPOSITORY", address)
+    with pytest.raises(ValueError, match="must look like https://"):
+        extension().set_repository(None, SimpleNamespace(html_theme_options={}))
