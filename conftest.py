@@ -58,7 +58,7 @@ def _record_cost(item: IPyNbCell, seconds: float) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):  # once, and not in each parallel process
         for path in COSTS.glob("*.json"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

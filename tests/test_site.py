@@ -178,21 +178,25 @@ function contrast(element) {
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @every_page
-def test_page_is_readable(browser: Browser, address: str, page_name: str, theme: str) -> None:
+def test_page_is_readable(browser: Browser, address: str, page_name: str) -> None:
     if page_name == "index.html":
         pytest.skip("it only leads to intro.html")
-    with Visit(browser, f"{address}/{page_name}", theme=theme) as visit:
+    weak = []
+    with Visit(browser, f"{address}/{page_name}") as visit:
         page = visit.page
-        assert page.evaluate("document.documentElement.dataset.theme") == theme
         page.add_script_tag(content=LUMINANCE)
-        weak = page.evaluate(
-            """() => [...document.querySelectorAll('.bd-article *')]
-              .filter(e => e.matches('h1, h2, h3, p, li, td, a, code, pre span, pre, summary, .admonition-title'))
-              .filter(e => e.innerText.trim() && e.offsetParent && contrast(e) < 4.5)
-              .map(e => contrast(e).toFixed(2) + ' ' + e.outerHTML.slice(0, 90))"""
-        )
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+            page.wait_for_timeout(300)  # colors may fade over
+            weak += page.evaluate(
+                """theme => [...document.querySelectorAll('.bd-article *')]
+                  .filter(e => e.matches('h1, h2, h3, p, li, td, a, code, pre span, pre, summary, .admonition-title'))
+                  .filter(e => e.innerText.trim() && e.offsetParent && contrast(e) < 4.5)
+                  .map(e => theme + ' ' + contrast(e).toFixed(2) + ' ' + e.outerHTML.slice(0, 90))""",
+                theme,
+            )
     assert sorted(set(weak))[:10] == []
 
 
@@ -283,6 +287,14 @@ def test_links_lead_somewhere(page_name: str) -> None:
         if not path.is_file() or (fragment and path.suffix == ".html" and unquote(fragment) not in links(path).ids):
             broken.append(target)
     assert [target for target in broken if target != "#"] == []
+
+
+def test_docstrings_are_read_as_meant() -> None:
+    # A colon in the first line of what a function returns, or of a property, turns the line into a type.
+    page = re.sub(r"<[^>]*>", "", (SITE / "library.html").read_text(encoding="utf-8"))
+    assert "Parameters:" in page
+    assert re.findall(r"^(?:Return type|Type):\n.*", page, re.M) == []
+    assert "jaxtyping" not in page
 
 
 @every_chapter

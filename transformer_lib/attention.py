@@ -87,8 +87,8 @@ def attention(
             evaluation.
 
     Returns:
-        The output ``(*batch, query, d_value)``, and the weights ``(*batch, query, key)`` as they were before dropout:
-        every row sums to 1, or to 0 where a query may attend to nothing.
+        The output ``(*batch, query, d_value)``, and the weights ``(*batch, query, key)`` as they were before dropout.
+        Every row of weights sums to 1, or to 0 where a query may attend to nothing.
 
     Raises:
         TypeError: an input is not a floating-point tensor, their types differ, or the mask is not boolean.

@@ -70,7 +70,7 @@ class Adjective:
 
     @property
     def stem(self) -> str:
-        """What both forms share, with ``_`` for the ending: ``bonit_``."""
+        """What both forms share, with ``_`` for the ending, as in ``bonit_``."""
         length = next((i for i, (m, f) in enumerate(zip(self.masculine, self.feminine, strict=False)) if m != f), None)
         return self.masculine[:length] + "_"
 

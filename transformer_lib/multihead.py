@@ -84,8 +84,8 @@ class KVCache:
             values: ``(batch, heads, new, d_head)``.
 
         Returns:
-            Keys and values of every position so far, ``(batch, heads, length, d_head)`` each: views into the cache,
-            valid until the next call.
+            Keys and values of every position so far, ``(batch, heads, length, d_head)`` each. They are views into
+            the cache, valid until the next call.
 
         Raises:
             RuntimeError: gradients are being recorded.
