@@ -8,9 +8,11 @@
 import importlib.util
 import os
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.fileutil import copy_asset
@@ -23,6 +25,7 @@ LAUNCH_BRANCH = "notebooks"
 # tex-chtml.js and what it may fetch: its fonts, and extensions of TeX that a formula asks for.
 MATHJAX_PARTS = ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions")
 UNUSED_SCRIPTS = ("sphinx-thebe.js",)
+FIGURE_DPI, CSS_PIXELS_PER_INCH = 144, 100  # the former as in transformer_lib.plots.book_style
 
 
 def set_repository(app: Sphinx, config: Config) -> None:
@@ -63,6 +66,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             copy_asset(source / part, destination)
 
 
+def size_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Show each figure of a notebook at the size that it was drawn for; its pixels are there for sharp screens."""
+    for picture in doctree.findall(nodes.image):
+        path = Path(app.srcdir) / picture["uri"]
+        if path.suffix == ".png" and "jupyter_execute" in path.parts and "width" not in picture:
+            width = struct.unpack(">I", path.read_bytes()[16:20])[0]  # in a PNG's header
+            picture["width"] = f"{width * CSS_PIXELS_PER_INCH / FIGURE_DPI:.0f}px"
+
+
 def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
     """The theme preloads its icons' fonts, which browsers refuse on pages opened from disk, with an error each."""
     if error is not None or app.builder.format != "html":
@@ -88,6 +100,7 @@ def drop_unused_scripts(
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_repository, priority=100)
     app.connect("config-inited", set_mathjax, priority=900)
+    app.connect("doctree-resolved", size_figures)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", drop_font_preloads)
