@@ -29,6 +29,7 @@ def test_each_chapter_gets_one_setup_cell(tmp_path: Path) -> None:
     assert [f"chapters/{path.name}" for path in written] == tracked.stdout.split()
     for path in written:
         assert f"git+{ADDRESS}@{COMMIT}" in setup_cell(path)
+    assert not (tmp_path / "tree" / ".github").exists()
     if written:
         assert (tmp_path / "tree" / "transformer_lib" / "attention.py").exists()
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def publish(repository: str, commit: str, directory: Path) -> None:
-    """Copy the tracked tree to ``directory``, and give each chapter its set-up cell.
+    """Copy the tracked tree, but its workflows, to ``directory``, and give each chapter its set-up cell.
 
     Args:
         repository: ``https://HOST/OWNER/NAME``.
@@ -62,6 +62,8 @@ def publish(repository: str, commit: str, directory: Path) -> None:
         raise ValueError(f"{directory} is not empty")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
+        if name.startswith(".github/"):  # GitHub lets no workflow push workflows
+            continue
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
