@@ -600,6 +600,15 @@ def test_two_caches_share_nothing() -> None:
     assert other.append(*new_positions(2, seed=5))[0].size(2) == 2
 
 
+@pytest.mark.parametrize("n_kv_heads", [3, 1])
+def test_a_projected_memory_gives_the_same(n_kv_heads: int) -> None:
+    layer = MultiHeadAttention(12, 3, n_kv_heads=n_kv_heads).double()
+    x, memory = torch.randn(2, 4, 12, dtype=torch.float64), torch.randn(2, 7, 12, dtype=torch.float64)
+    torch.testing.assert_close(layer(x, layer.project(memory)), layer(x, memory), atol=0, rtol=0)
+    with pytest.raises(ValueError, match=r"memory must have shape \(batch, seq, d_model=12\); got \(2, 7, 6\)"):
+        layer.project(memory[..., :6])
+
+
 def test_a_refused_call_leaves_the_cache_as_it_was() -> None:
     layer = MultiHeadAttention(12, 3, n_kv_heads=1, rotary=RotaryPositions(4)).double()
     x, cache = torch.randn(2, 6, 12, dtype=torch.float64), KVCache()

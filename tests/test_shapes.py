@@ -66,6 +66,7 @@ def exercise_multihead(sizes: Sizes) -> None:
     mask, bias = torch.rand(batch, 1, q_len, k_len) < 0.7, torch.randn(1, heads, q_len, k_len)
     layer = lib.MultiHeadAttention(d_model, heads)
     layer(x, memory, mask=mask, bias=bias)
+    layer(x, layer.project(memory), mask=mask, bias=bias)
     repr(layer)
     layer.reset_parameters()
     assert not layer.tap.observed
@@ -108,6 +109,46 @@ def exercise_positions(sizes: Sizes) -> None:
     lib.ALiBi(heads)(q_len, k_len)
 
 
+def small_config(sizes: Sizes, **choices: Any) -> Any:
+    _, heads, _, _, d_head, _ = sizes
+    config = importlib.import_module(f"{PACKAGE}.config").StackConfig
+    return config(d_model=heads * d_head, n_heads=heads, n_layers=1, d_ff=7, max_len=20, **choices)
+
+
+def exercise_stack(sizes: Sizes) -> None:
+    batch, heads, q_len, k_len, _, _ = sizes
+    layers, encoder, decoder, transformer = (
+        importlib.import_module(f"{PACKAGE}.{name}") for name in ("layers", "encoder", "decoder", "transformer")
+    )
+    config = small_config(sizes, gated=True)
+    x, memory = torch.randn(batch, q_len, config.d_model), torch.randn(batch, k_len, config.d_model)
+    mask, memory_mask = torch.ones(1, 1, q_len, q_len) > 0, torch.ones(batch, 1, 1, k_len) > 0
+    bias, positions = torch.randn(1, heads, q_len, q_len), torch.arange(q_len)
+    for part in (layers.LayerNorm(config.d_model), layers.RMSNorm(config.d_model), layers.FeedForward(config)):
+        part(x)
+    layers.make_norm(config)
+    layers.make_attention(config)
+    layers.Residual(config)(x, layers.FeedForward(config))
+    for scheme in ("sinusoidal", "alibi"):
+        placed = layers.StackPositions(small_config(sizes, positions=scheme), bidirectional=True)
+        placed.add_to(x, positions)
+        placed.scores(q_len, k_len)
+    encoder.EncoderLayer(config)(x, mask, bias=bias, positions=positions)
+    encoder.Encoder(config)(x, mask, positions=positions)
+    decoder.DecoderLayer(config)(x, memory, mask, memory_mask, bias=bias, positions=positions)
+    stack = decoder.Decoder(config)
+    stack(x, memory, mask, memory_mask, positions=positions)
+    model = transformer.Transformer(9, config).eval()
+    source, target = torch.ones(batch, k_len).long(), torch.ones(batch, q_len).long()
+    model(source, target)
+    with torch.no_grad():
+        cache = model.decoder.new_cache()
+        assert cache.length == 0
+        encoded, encoded_mask = model.encode(source)
+        model.decode(target, encoded, encoded_mask, cache=cache)
+        cache.reorder(torch.arange(batch))
+
+
 def exercise_interop(sizes: Sizes) -> None:
     _, heads, _, _, d_head, _ = sizes
     interop = importlib.import_module(f"{PACKAGE}.interop")
@@ -115,6 +156,14 @@ def exercise_interop(sizes: Sizes) -> None:
     theirs = nn.MultiheadAttention(heads * d_head, heads)
     interop.copy_from_torch(ours, theirs)
     interop.copy_to_torch(ours, theirs)
+    config = small_config(sizes)
+    width, d_ff = config.d_model, config.d_ff
+    encoder_layer = nn.TransformerEncoderLayer(width, heads, d_ff, batch_first=True)
+    encoder = importlib.import_module(f"{PACKAGE}.encoder").Encoder(config)
+    interop.copy_encoder_from_torch(encoder, nn.TransformerEncoder(encoder_layer, 1))
+    decoder_layer = nn.TransformerDecoderLayer(width, heads, d_ff, batch_first=True)
+    decoder = importlib.import_module(f"{PACKAGE}.decoder").Decoder(config)
+    interop.copy_decoder_from_torch(decoder, nn.TransformerDecoder(decoder_layer, 1))
 
 
 def exercise_plots(sizes: Sizes) -> None:
@@ -154,6 +203,10 @@ EXERCISES: dict[str, Callable[[Sizes], None]] = {
     "multihead": exercise_multihead,
     "positions": exercise_positions,
     "interop": exercise_interop,
+    "layers": exercise_stack,
+    "encoder": exercise_stack,
+    "decoder": exercise_stack,
+    "transformer": exercise_stack,
     "plots": exercise_plots,
     "training": exercise_training,
 }

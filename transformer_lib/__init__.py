@@ -16,7 +16,10 @@ One convention for masks holds everywhere: boolean, ``True`` = may attend.
 """
 
 from transformer_lib.attention import attention, causal_mask, fused_attention, padding_mask
+from transformer_lib.config import StackConfig
+from transformer_lib.decoder import Decoder, DecoderCache
 from transformer_lib.device import best_device
+from transformer_lib.encoder import Encoder
 from transformer_lib.multihead import KVCache, MultiHeadAttention, merge_heads, split_heads
 from transformer_lib.positions import (
     ALiBi,
@@ -26,15 +29,21 @@ from transformer_lib.positions import (
     SinusoidalPositions,
     sinusoidal_table,
 )
+from transformer_lib.transformer import Transformer
 
 __all__ = [
     "ALiBi",
+    "Decoder",
+    "DecoderCache",
+    "Encoder",
     "KVCache",
     "LearnedPositions",
     "MultiHeadAttention",
     "RelativeBias",
     "RotaryPositions",
     "SinusoidalPositions",
+    "StackConfig",
+    "Transformer",
     "attention",
     "best_device",
     "causal_mask",

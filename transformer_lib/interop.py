@@ -1,8 +1,13 @@
 """Weights to and from PyTorch's own modules, so that either can be proved equal to the other."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from transformer_lib.decoder import Decoder
+from transformer_lib.encoder import Encoder
+from transformer_lib.layers import FeedForward
 from transformer_lib.multihead import MultiHeadAttention
 
 
@@ -26,6 +31,50 @@ def copy_from_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> 
         pairs += zip((ours.q_proj.bias, ours.k_proj.bias, ours.v_proj.bias, ours.o_proj.bias), biases, strict=True)
     for target, source in pairs:
         target.copy_(source)
+
+
+def copy_encoder_from_torch(ours: Encoder, theirs: nn.TransformerEncoder) -> None:
+    """Copy the weights of PyTorch's encoder into ours; positions are no part of theirs.
+
+    Args:
+        ours: overwritten.
+        theirs: the source. In post-norm it must have no norm of its own after the last layer.
+
+    Raises:
+        ValueError: the two differ in structure or sizes.
+    """
+    _check_stacks(ours, theirs)
+    our_layer: Any  # nn.ModuleList does not tell what it holds
+    their_layer: Any
+    for our_layer, their_layer in zip(ours.layers, theirs.layers, strict=True):
+        copy_from_torch(our_layer.attention, their_layer.self_attn)
+        _copy_feed_forward(our_layer.feed_forward, their_layer)
+        our_layer.attention_residual.norm.load_state_dict(their_layer.norm1.state_dict())
+        our_layer.feed_forward_residual.norm.load_state_dict(their_layer.norm2.state_dict())
+
+
+def copy_decoder_from_torch(ours: Decoder, theirs: nn.TransformerDecoder) -> None:
+    """Copy the weights of PyTorch's decoder into ours; positions are no part of theirs.
+
+    Args:
+        ours: overwritten; it must attend to a memory.
+        theirs: the source. In post-norm it must have no norm of its own after the last layer.
+
+    Raises:
+        ValueError: the two differ in structure or sizes.
+    """
+    _check_stacks(ours, theirs)
+    if not ours.has_memory:
+        raise ValueError("ours must attend to a memory, as PyTorch's decoder does")
+    our_layer: Any  # nn.ModuleList does not tell what it holds
+    their_layer: Any
+    for our_layer, their_layer in zip(ours.layers, theirs.layers, strict=True):
+        copy_from_torch(our_layer.self_attention, their_layer.self_attn)
+        copy_from_torch(our_layer.cross_attention, their_layer.multihead_attn)
+        _copy_feed_forward(our_layer.feed_forward, their_layer)
+        our_layer.self_attention_residual.norm.load_state_dict(their_layer.norm1.state_dict())
+        our_layer.cross_attention_residual.norm.load_state_dict(their_layer.norm2.state_dict())
+        our_layer.feed_forward_residual.norm.load_state_dict(their_layer.norm3.state_dict())
 
 
 @torch.no_grad()
@@ -57,3 +106,23 @@ def _check_same(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None
     yours = (theirs.embed_dim, theirs.num_heads, theirs.in_proj_bias is not None)
     if mine != yours:
         raise ValueError(f"(d_model, n_heads, bias) must agree; ours has {mine}, theirs {yours}")
+
+
+def _check_stacks(ours: Encoder | Decoder, theirs: nn.TransformerEncoder | nn.TransformerDecoder) -> None:
+    if len(ours.layers) != len(theirs.layers):
+        raise ValueError(f"the numbers of layers must agree; ours has {len(ours.layers)}, theirs {len(theirs.layers)}")
+    pre_norm = bool(theirs.layers[0].norm_first)
+    if ours.config.pre_norm != pre_norm or (theirs.norm is not None) != pre_norm:
+        raise ValueError(
+            f"both must be pre-norm with a final norm, or post-norm without one; ours has pre_norm="
+            f"{ours.config.pre_norm}, theirs norm_first={pre_norm} and {'a' if theirs.norm is not None else 'no'} norm"
+        )
+    if ours.config.gated or ours.config.norm != "layer":
+        raise ValueError("ours must have LayerNorm and no gate: PyTorch's layers know no other")
+    if theirs.norm is not None:
+        ours.final_norm.load_state_dict(theirs.norm.state_dict())
+
+
+def _copy_feed_forward(ours: FeedForward, theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:
+    ours.up_proj.load_state_dict(theirs.linear1.state_dict())
+    ours.down_proj.load_state_dict(theirs.linear2.state_dict())

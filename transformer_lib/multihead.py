@@ -233,10 +233,28 @@ class MultiHeadAttention(nn.Module):
     def extra_repr(self) -> str:
         return f"d_model={self.d_model}, n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, d_head={self.d_head}"
 
+    def project(
+        self, memory: Float[Tensor, "batch key d_model"]
+    ) -> tuple[Float[Tensor, "batch kv_heads key d_head"], Float[Tensor, "batch kv_heads key d_head"]]:
+        """Compute the keys and values of ``memory`` once, for many calls of :meth:`forward`.
+
+        Args:
+            memory: ``(batch, key, d_model)``.
+
+        Returns:
+            Keys and values, ``(batch, kv_heads, key, d_head)`` each, not yet turned by rotary positions.
+
+        Raises:
+            ValueError: a width that does not fit.
+        """
+        self._check_width("memory", memory)
+        # (batch, key, d_model) -> (batch, key, kv_heads * d_head) -> (batch, kv_heads, key, d_head)
+        return split_heads(self.k_proj(memory), self.n_kv_heads), split_heads(self.v_proj(memory), self.n_kv_heads)
+
     def forward(
         self,
         x: Float[Tensor, "batch query d_model"],
-        memory: Float[Tensor, "batch key d_model"] | None = None,
+        memory: Float[Tensor, "batch key d_model"] | tuple[Tensor, Tensor] | None = None,
         *,
         mask: Bool[Tensor, "..."] | None = None,
         bias: Float[Tensor, "..."] | None = None,
@@ -248,7 +266,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x: the tokens that ask, ``(batch, query, d_model)``.
-            memory: the tokens that answer, ``(batch, key, d_model)``; ``None`` for self-attention.
+            memory: the tokens that answer, ``(batch, key, d_model)``, or their keys and values as :meth:`project`
+                returned them; ``None`` for self-attention.
             mask: boolean, ``True`` = may attend; ``(query, key)`` or ``(batch, heads, query, key)`` with axes of size
                 1 where it is shared. With a cache, ``key`` counts the cached positions too.
             bias: added to the scores; same shapes as ``mask``.
@@ -263,18 +282,12 @@ class MultiHeadAttention(nn.Module):
         Raises:
             ValueError: widths or shapes that do not fit, or a cache or causality together with a memory.
         """
-        source = x if memory is None else memory
-        for name, tensor in (("x", x), ("memory", source)):
-            if tensor.ndim != 3 or tensor.size(-1) != self.d_model:
-                raise ValueError(
-                    f"{name} must have shape (batch, seq, d_model={self.d_model}); got {tuple(tensor.shape)}"
-                )
+        self._check_width("x", x)
         if memory is not None and (cache is not None or causal or self.rotary is not None):
             raise ValueError("a cache, causal=True and rotary positions order one sequence; they exclude a memory")
 
         query = split_heads(self.q_proj(x), self.n_heads)  # (batch, heads, query, d_head)
-        key = split_heads(self.k_proj(source), self.n_kv_heads)  # (batch, kv_heads, key, d_head)
-        value = split_heads(self.v_proj(source), self.n_kv_heads)
+        key, value = memory if isinstance(memory, tuple) else self.project(x if memory is None else memory)
         start = 0 if cache is None else cache.length
         if self.rotary is not None:
             if positions is None:
@@ -305,3 +318,7 @@ class MultiHeadAttention(nn.Module):
         output, weights = attention(query, key, value, mask, bias, causal=causal, scale=self.scale, dropout=dropout)
         self.tap(weights)
         return output
+
+    def _check_width(self, name: str, tensor: Tensor) -> None:
+        if tensor.ndim != 3 or tensor.size(-1) != self.d_model:
+            raise ValueError(f"{name} must have shape (batch, seq, d_model={self.d_model}); got {tuple(tensor.shape)}")

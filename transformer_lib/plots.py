@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from transformer_lib.multihead import AttentionTap
 
-# The colours of query, key and value wherever they appear in the book. They differ for colour-blind readers too
+# The colors of query, key and value wherever they appear in the book. They differ for color-blind readers too
 # (Okabe and Ito, 2008), darkened until each stands out from white by a contrast of 4.5 or more.
 QUERY, KEY, VALUE, OUTPUT = "#0067a3", "#b34700", "#00795a", "#8a4a7d"
 INK, MUTED = "#222222", "#6b6b6b"
 
-#: Attention weights: white for 0, the page's own colour, so that only what is attended shows.
+#: Attention weights: white for 0, the page's own color, so that only what is attended shows.
 WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#ffffff", "#cfe3f1", "#5aa2cf", "#0067a3", "#003a5c"])
 
 
@@ -137,8 +137,8 @@ def heatmap(
         ax: where to draw; a new figure unless given.
         annotate: whether to write each number into its cell, exact zeros apart (what a mask has hidden stays blank);
             if there are at most 64 cells, unless given.
-        limits: the numbers that get the first and last colour; those of the data for ``None``.
-        cmap: name of a Matplotlib colour map, for matrices that are not weights.
+        limits: the numbers that get the first and last color; those of the data for ``None``.
+        cmap: name of a Matplotlib color map, for matrices that are not weights.
 
     Returns:
         The axes drawn on.
@@ -165,7 +165,7 @@ def heatmap(
         for label in ax.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)
-    # Thin lines between the cells, so that neighbours of one colour stay apart.
+    # Thin lines between the cells, so that neighbours of one color stay apart.
     ax.set_xticks(np.arange(-0.5, matrix.shape[1]), minor=True)
     ax.set_yticks(np.arange(-0.5, matrix.shape[0]), minor=True)
     ax.grid(which="minor", color="#d9d9d9", linewidth=0.6)

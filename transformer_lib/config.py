@@ -1,0 +1,81 @@
+"""A model's sizes and choices, in one frozen object that is right or does not exist."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+PositionScheme = Literal["sinusoidal", "learned", "relative", "rotary", "alibi", "none"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
+Norm = Literal["layer", "rms"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """The sizes and choices of a stack of encoder or decoder layers.
+
+    The defaults are the paper's base model (Vaswani et al., 2017, table 3).
+
+    Args:
+        d_model: width of a token between the layers.
+        n_heads: attention heads of each layer.
+        n_layers: layers of the stack.
+        d_ff: width inside the feed-forward part.
+        d_head: width of a head; ``d_model / n_heads`` unless given.
+        n_kv_heads: key and value heads; ``n_heads`` unless given.
+        dropout: probability in training, on the attention weights, inside the feed-forward part, and on each sublayer's
+            output.
+        pre_norm: normalize what enters a sublayer, and once more after the stack; else what leaves it, as in the paper.
+        norm: ``"layer"`` or ``"rms"``.
+        norm_eps: added to the variance.
+        activation: of the feed-forward part; ``"gelu"`` is exact, ``"gelu_tanh"`` GPT-2's approximation.
+        gated: whether the activation multiplies a second projection (Shazeer, 2020).
+        bias: whether projections add one.
+        attention_scale: of the scores; ``1 / sqrt(d_head)`` unless given.
+        positions: how the stack knows the order of its tokens.
+        max_len: longest sequence, for position tables.
+
+    Raises:
+        ValueError: a size, probability or name outside its bounds; the message names it.
+    """
+
+    d_model: int = 512
+    n_heads: int = 8
+    n_layers: int = 6
+    d_ff: int = 2048
+    d_head: int | None = None
+    n_kv_heads: int | None = None
+    dropout: float = 0.1
+    pre_norm: bool = False
+    norm: Norm = "layer"
+    norm_eps: float = 1e-5
+    activation: Activation = "relu"
+    gated: bool = False
+    bias: bool = True
+    attention_scale: float | None = None
+    positions: PositionScheme = "sinusoidal"
+    max_len: int = 1024
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in ("d_model", "n_heads", "n_layers", "d_ff", "max_len"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("d_head", "n_kv_heads"):
+            if getattr(self, name) is not None:
+                _at_least_one(name, getattr(self, name))
+        if self.d_head is None and self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model must be divisible by n_heads unless d_head is given; got {self.d_model} and {self.n_heads}"
+            )
+        if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads must be divisible by n_kv_heads; got {self.n_heads} and {self.n_kv_heads}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
+        if not self.norm_eps > 0.0:
+            raise ValueError(f"norm_eps must be positive; got {self.norm_eps}")
+        for name, names in (("norm", Norm), ("activation", Activation), ("positions", PositionScheme)):
+            if getattr(self, name) not in get_args(names):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}")
+
+
+def _at_least_one(name: str, size: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"{name} must be an integer of at least 1; got {size!r}")
