@@ -14,69 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-Gender = Literal["m", "f"]
-Kind = Literal["person", "thing", "place"]
+from transformer_lib.data.lexicon import ADJECTIVES, NOUNS, Adjective, Gender, Kind, Noun, pick
+
 Split = Literal["train", "test"]
 Preposition = Literal["com", "em", "perto de"]
 Role = Literal[
     "determiner", "head", "que", "distractor's determiner", "distractor", "verb", "adjunct", "copula", "adjective"
 ]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Noun:
-    """A noun in the singular.
-
-    Args:
-        pt: the Portuguese word.
-        gender: ``"m"`` or ``"f"``.
-        en: the English word.
-        kind: what it names; verbs choose their objects by it.
-        pair: the number of the pair that it forms with a noun of the other gender.
-    """
-
-    pt: str
-    gender: Gender
-    en: str
-    kind: Kind
-    pair: int
-
-    @property
-    def counterpart(self) -> "Noun":
-        """The noun of the same kind and the other gender, such as *menina* for *menino*, or *carta* for *livro*."""
-        return NOUNS[2 * self.pair + (self.gender == "m")]
-
-
-@dataclass(frozen=True)
-class Adjective:
-    """An adjective that differs by gender.
-
-    Args:
-        masculine: as in *era bonito*.
-        feminine: as in *era bonita*.
-        en: the English word.
-    """
-
-    masculine: str
-    feminine: str
-    en: str
-
-    @property
-    def stem(self) -> str:
-        """What both forms share, with ``_`` for the ending, as in ``bonit_``."""
-        length = next((i for i, (m, f) in enumerate(zip(self.masculine, self.feminine, strict=False)) if m != f), None)
-        return self.masculine[:length] + "_"
-
-    def form(self, gender: Gender) -> str:
-        """The form that agrees with a noun of this gender."""
-        return self.masculine if gender == "m" else self.feminine
 
 
 @dataclass(frozen=True)
@@ -106,43 +56,6 @@ class Adjunct:
     preposition: Preposition
     noun: Noun
 
-
-_PAIRS: dict[Kind, str] = {
-    "person": """menino menina boy girl, professor professora teacher teacher, médico médica doctor doctor,
-        aluno aluna student student, amigo amiga friend friend, primo prima cousin cousin,
-        vizinho vizinha neighbor neighbor, irmão irmã brother sister, tio tia uncle aunt,
-        avô avó grandfather grandmother, cantor cantora singer singer, escritor escritora writer writer""",
-    "thing": """livro carta book letter, caderno caneta notebook pen, relógio bolsa clock bag, chapéu camisa hat shirt,
-        vaso cadeira vase chair, quadro mesa picture table, espelho lâmpada mirror lamp, tapete caixa carpet box,
-        brinquedo boneca toy doll, telefone chave telephone key, anel flor ring flower, presente moeda present coin""",
-    "place": """parque praça park square, museu escola museum school, teatro biblioteca theater library,
-        mercado feira market fair, jardim praia garden beach, cinema loja cinema shop""",
-}
-
-_ADJECTIVES = """bonito bonita beautiful, lindo linda lovely, engraçado engraçada funny, feio feia ugly, novo nova new,
-    velho velha old, pequeno pequena small, estranho estranha strange, esquisito esquisita odd,
-    famoso famosa famous, conhecido conhecida well-known, querido querida dear, misterioso misteriosa mysterious,
-    maravilhoso maravilhosa wonderful, magnífico magnífica magnificent,
-    extraordinário extraordinária extraordinary, encantador encantadora charming,
-    assustador assustadora frightening, discreto discreta discreet, moderno moderna modern"""
-
-
-def _nouns() -> tuple[Noun, ...]:
-    nouns: list[Noun] = []
-    for kind, table in _PAIRS.items():
-        for entry in table.split(","):
-            masculine, feminine, masculine_en, feminine_en = entry.split()
-            pair = len(nouns) // 2
-            nouns.append(Noun(masculine, "m", masculine_en, kind, pair))
-            nouns.append(Noun(feminine, "f", feminine_en, kind, pair))
-    return tuple(nouns)
-
-
-#: Thirty nouns of each gender. Each masculine noun is followed by its counterpart.
-NOUNS = _nouns()
-
-#: Adjectives that suit persons, things and places alike, so that the adjective does not betray the head.
-ADJECTIVES = tuple(Adjective(*entry.split()) for entry in _ADJECTIVES.split(","))
 
 VERBS = (
     Verb("me deu", "gave me", ("thing",)),
@@ -332,7 +245,7 @@ def agreement_sentences(
         raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
     if not n_adjuncts or not all(0 <= number <= MAX_ADJUNCTS for number in n_adjuncts):
         raise ValueError(f"n_adjuncts must hold numbers from 0 to {MAX_ADJUNCTS}; got {n_adjuncts}")
-    return [_draw(generator, split, _pick(n_adjuncts, generator), conflict) for _ in range(n)]
+    return [_draw(generator, split, pick(n_adjuncts, generator), conflict) for _ in range(n)]
 
 
 def split_of(sentence: Sentence) -> Split:
@@ -342,38 +255,36 @@ def split_of(sentence: Sentence) -> Split:
 
 def _draw(generator: torch.Generator, split: Split, n_adjuncts: int, conflict: bool | None) -> Sentence:
     while True:
-        verb = _pick(VERBS, generator)
-        kind = _pick(verb.objects, generator)
+        verb = pick(VERBS, generator)
+        kind = pick(verb.objects, generator)
         if kind == "place" and n_adjuncts == MAX_ADJUNCTS:
             continue  # what happens to a place happens there, so *em* is not used, and an adjunct is missing
-        subject, thing = _pick(_OF_KIND["person"], generator), _pick(_OF_KIND[kind], generator)
+        subject, thing = pick(_OF_KIND["person"], generator), pick(_OF_KIND[kind], generator)
         if subject.pair == thing.pair or (conflict is not None and conflict == (subject.gender == thing.gender)):
             continue
         sentence = Sentence(
             subject,
             verb,
             thing,
-            head=_pick(("subject", "object"), generator),
-            adjective=_pick(ADJECTIVES, generator),
-            copula=_pick(tuple(COPULAS), generator),
-            neutral=_pick((None, None, "subject", "object"), generator),
+            head=pick(("subject", "object"), generator),
+            adjective=pick(ADJECTIVES, generator),
+            copula=pick(tuple(COPULAS), generator),
+            neutral=pick((None, None, "subject", "object"), generator),
         )
         if split_of(sentence) == split:
             break
     orders = [order for order in combinations(_CONTRACTIONS, n_adjuncts) if kind != "place" or "em" not in order]
     taken, adjuncts = [subject.pair, thing.pair], []
-    for preposition in _pick(orders, generator):
-        noun = _pick([noun for noun in _OF_KIND[_PLACES_OF[preposition]] if noun.pair not in taken], generator)
+    for preposition in pick(orders, generator):
+        noun = pick([noun for noun in _OF_KIND[_PLACES_OF[preposition]] if noun.pair not in taken], generator)
         taken.append(noun.pair)
         adjuncts.append(Adjunct(preposition, noun))
     return replace(sentence, adjuncts=tuple(adjuncts))
 
 
-_OF_KIND: dict[Kind, list[Noun]] = {kind: [noun for noun in NOUNS if noun.kind == kind] for kind in _PAIRS}
-
-
-def _pick(choices: Sequence[T], generator: torch.Generator) -> T:
-    return choices[int(torch.randint(len(choices), (), generator=generator))]
+_OF_KIND: dict[Kind, list[Noun]] = {
+    kind: [noun for noun in NOUNS if noun.kind == kind] for kind in ("person", "thing", "place")
+}
 
 
 def _vocabulary() -> tuple[str, ...]:

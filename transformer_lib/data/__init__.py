@@ -1,0 +1,71 @@
+"""The corpora: agreement sentences, the fragment's translations, real text; and how they become batches."""
+
+from transformer_lib.data.agreement import (
+    COPULAS,
+    MAX_ADJUNCTS,
+    PADDING,
+    VERBS,
+    VOCABULARY,
+    Adjunct,
+    Preposition,
+    Role,
+    Sentence,
+    Split,
+    Verb,
+    agreement_sentences,
+    encode,
+    split_of,
+)
+from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
+from transformer_lib.data.lexicon import ADJECTIVES, NOUNS, Adjective, Gender, Kind, Noun
+from transformer_lib.data.libreoffice import Corpus, CorpusUnavailable, libreoffice_corpus
+from transformer_lib.data.pairs import Pair
+from transformer_lib.data.tokens import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    UNKNOWN_ID,
+    PairBatches,
+    encode_texts,
+    load_tokenizer,
+    pad_rows,
+    train_tokenizer,
+)
+
+__all__ = [
+    "ADJECTIVES",
+    "BOS_ID",
+    "COPULAS",
+    "EOS_ID",
+    "MAX_ADJUNCTS",
+    "NOUNS",
+    "PADDING",
+    "PAD_ID",
+    "UNKNOWN_ID",
+    "VERBS",
+    "VOCABULARY",
+    "Adjective",
+    "Adjunct",
+    "Corpus",
+    "CorpusUnavailable",
+    "FragmentSplit",
+    "Gender",
+    "Kind",
+    "Noun",
+    "Pair",
+    "PairBatches",
+    "Preposition",
+    "Role",
+    "Sentence",
+    "Split",
+    "Verb",
+    "agreement_sentences",
+    "encode",
+    "encode_texts",
+    "fragment_pairs",
+    "libreoffice_corpus",
+    "load_tokenizer",
+    "pad_rows",
+    "split_of",
+    "train_tokenizer",
+]

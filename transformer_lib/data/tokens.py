@@ -1,0 +1,175 @@
+"""From sentences to numbers and batches: subword tokens, and batches of sentences of about the same length.
+
+Source: Sennrich et al. (2016), *Neural Machine Translation of Rare Words with Subword Units*; batches as in Vaswani et
+al. (2017), section 5.1.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from transformer_lib.data.pairs import Pair
+
+PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
+PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID = range(4)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Learn subword tokens by byte-pair encoding: begin with characters, and join what stands together most often.
+
+    Tokens 0 to 3 are padding, the beginning and the end of a sentence, and the unknown. Words begin with ``▁``;
+    punctuation and digits stand alone.
+
+    Args:
+        texts: sentences, of all languages that shall share the vocabulary.
+        vocab_size: how many tokens at most.
+
+    Returns:
+        A tokenizer of Hugging Face's ``tokenizers``.
+
+    Raises:
+        ValueError: no room for the special tokens, or no texts.
+    """
+    texts = list(texts)
+    if not texts:
+        raise ValueError("texts must hold at least one sentence; got none")
+    if vocab_size <= UNKNOWN_ID + 1:
+        raise ValueError(f"vocab_size must be more than the {UNKNOWN_ID + 1} special tokens; got {vocab_size}")
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(prepend_scheme="always"),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Digits(individual_digits=True),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[PAD, BOS, EOS, UNKNOWN], show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read a tokenizer that was saved by ``tokenizer.save(path)``.
+
+    Args:
+        path: of the JSON file.
+
+    Raises:
+        ValueError: the file is no tokenizer, or its special tokens are not at 0 to 3.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises no narrower class
+        raise ValueError(f"{path} holds no tokenizer: {error}") from error
+    found = [tokenizer.token_to_id(token) for token in (PAD, BOS, EOS, UNKNOWN)]
+    if found != [PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID]:
+        raise ValueError(f"{path}: the special tokens must be 0 to 3; got {found}")
+    return tokenizer
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Turn sentences into token numbers, each with ``<eos>`` at its end.
+
+    Args:
+        tokenizer: from :func:`train_tokenizer`.
+        texts: sentences.
+    """
+    return [[*encoding.ids, EOS_ID] for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_id: int = PAD_ID) -> Int[Tensor, "batch seq"]:
+    """Put rows of different lengths into one tensor, the short ones padded at their end.
+
+    Args:
+        rows: at least one, not all empty.
+        pad_id: what to fill with.
+
+    Returns:
+        ``(batch, longest)``.
+
+    Raises:
+        ValueError: no rows, or only empty ones.
+    """
+    if not rows or not max(map(len, rows)):
+        raise ValueError("rows must hold at least one token; got none")
+    padded = torch.full((len(rows), max(map(len, rows))), pad_id)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = torch.tensor(row)
+    return padded
+
+
+class PairBatches:
+    """Batches of sentence pairs, those of about the same length together, so that little is spent on padding.
+
+    A batch depends on its number alone, not on what was asked before, so training can stop and go on at any step.
+    Every epoch shuffles anew; then pairs of one length stand in random order, and so do the batches.
+
+    Args:
+        pairs: the corpus.
+        tokenizer: from :func:`train_tokenizer`.
+        max_tokens: most tokens of a batch, source or target, padding included.
+        max_len: pairs with more tokens than this in either language are left out.
+        seed: of the shuffling.
+
+    Raises:
+        ValueError: no pair is short enough, or a single pair could exceed ``max_tokens``.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], tokenizer: Tokenizer, *, max_tokens: int, max_len: int = 64, seed: int = 0
+    ) -> None:
+        if max_len > max_tokens:
+            raise ValueError(f"max_tokens must be at least max_len; got {max_tokens} and {max_len}")
+        english = encode_texts(tokenizer, [pair.english for pair in pairs])
+        portuguese = encode_texts(tokenizer, [pair.portuguese for pair in pairs])
+        self.rows = [
+            (source, target)
+            for source, target in zip(english, portuguese, strict=True)
+            if max(len(source), len(target) + 1) <= max_len
+        ]
+        if not self.rows:
+            raise ValueError(f"no pair has at most max_len = {max_len} tokens; got {len(pairs)} pairs")
+        self.max_tokens, self.seed = max_tokens, seed
+        self._epoch, self._order = -1, list[list[int]]()
+        # Lengths do not change, so every epoch has about as many batches; the shortest count serves all of them.
+        self.n_batches = len(self._batches(0))
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __call__(self, number: int) -> tuple[Int[Tensor, "batch key"], Int[Tensor, "batch query"]]:
+        """Return batch ``number``, counted through all epochs: source, and target with ``<bos>`` and ``<eos>``."""
+        epoch, place = divmod(number, self.n_batches)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._batches(epoch)
+        rows = [self.rows[index] for index in self._order[place]]
+        return pad_rows([source for source, _ in rows]), pad_rows([[BOS_ID, *target] for _, target in rows])
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        shuffled = torch.randperm(len(self.rows), generator=generator).tolist()
+        # The sort is stable: within one length the order stays random.
+        shuffled.sort(key=lambda index: (len(self.rows[index][1]), len(self.rows[index][0])))
+        batches: list[list[int]] = []
+        batch: list[int] = []
+        widest = 0
+        for index in shuffled:
+            width = max(len(self.rows[index][0]), len(self.rows[index][1]) + 1)
+            if batch and max(widest, width) * (len(batch) + 1) > self.max_tokens:
+                batches.append(batch)
+                batch, widest = [], 0
+            batch.append(index)
+            widest = max(widest, width)
+        batches.append(batch)
+        order = torch.randperm(len(batches), generator=generator).tolist()
+        return [batches[place] for place in order]
