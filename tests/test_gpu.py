@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,19 @@ from transformer_lib import (
     RelativeBias,
     RotaryPositions,
     SinusoidalPositions,
+    StackConfig,
+    Transformer,
     attention,
     best_device,
     causal_mask,
     fused_attention,
     padding_mask,
 )
+from transformer_lib.generation import beam_search, greedy
 from transformer_lib.interop import copy_to_torch
 from transformer_lib.plots import record_attention
 from transformer_lib.positions import relative_position_bucket
-from transformer_lib.training import fit
+from transformer_lib.training import Recipe, fit, train
 
 GPU = "cuda"
 pytestmark = [
@@ -339,3 +343,60 @@ def test_a_model_trains_on_the_device() -> None:
     torch.manual_seed(0)
     losses = fit(Model().to(GPU), sample, steps=100, lr=0.02)
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+def transformer() -> Transformer:
+    torch.manual_seed(0)
+    config = StackConfig(d_model=32, n_heads=4, n_layers=2, d_ff=48, dropout=0.0, pre_norm=True, bias=False)
+    return Transformer(20, config)
+
+
+def reversed_batches(number: int) -> tuple[Tensor, Tensor]:
+    source = torch.randint(3, 20, (16, 4 + number % 3), generator=torch.Generator().manual_seed(number))
+    ends = torch.ones(16, 1, dtype=torch.long)
+    return source, torch.cat([ends, source.flip(1), 2 * ends], dim=1)
+
+
+@pytest.mark.filterwarnings("default")  # the compiler uses what PyTorch itself has deprecated
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_long_training_follows_the_cpu(precision: Any, compiled: bool) -> None:
+    recipe = Recipe(steps=8, peak_rate=3e-3, warmup=2)
+    wanted = train(transformer(), reversed_batches, recipe).losses
+    model = transformer().to(GPU)
+    losses = train(model, reversed_batches, replace(recipe, precision=precision, compile=compiled)).losses
+    assert losses == pytest.approx(wanted, abs=1e-3 if precision == "fp32" else 5e-2)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_training_resumes_on_the_device(tmp_path: Any) -> None:
+    recipe = Recipe(steps=6, peak_rate=3e-3, warmup=2)
+    straight, resumed = transformer().to(GPU), transformer().to(GPU)
+    losses = train(straight, reversed_batches, recipe).losses
+
+    def until_four(number: int) -> tuple[Tensor, Tensor]:
+        if number == 4:
+            raise KeyboardInterrupt
+        return reversed_batches(number)
+
+    path = tmp_path / "training.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(resumed, until_four, recipe, checkpoint=path, save_every=2)
+    assert train(resumed, reversed_batches, recipe, checkpoint=path).losses == pytest.approx(losses, abs=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_decoding_writes_what_the_cpu_writes(beams: int) -> None:
+    model = transformer().eval()
+    train(model, reversed_batches, Recipe(steps=60, peak_rate=5e-3, warmup=10))  # so that few logits nearly tie
+    source = reversed_batches(0)[0]
+    written = []
+    for device in ("cpu", GPU):
+        options: dict[str, Any] = {"eos_id": 2, "max_new_tokens": 8}
+        if beams == 1:
+            written.append(greedy(model.to(device), 1, source.to(device), **options).cpu().tolist())
+        else:
+            found = beam_search(model.to(device), 1, source.to(device), beams=beams, **options)
+            written.append([best[0].tokens for best in found])
+    agree = sum(one == other for one, other in zip(*written, strict=True))
+    assert agree >= len(source) - 1

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import MarianConfig, MarianMTModel
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "transformer_lib"
@@ -147,6 +148,26 @@ def exercise_stack(sizes: Sizes) -> None:
         encoded, encoded_mask = model.encode(source)
         model.decode(target, encoded, encoded_mask, cache=cache)
         cache.reorder(torch.arange(batch))
+        cache = model.new_cache(source)
+        model.decoder.new_cache(encoded, encoded_mask)
+        model.step(target, cache, mask=torch.ones(batch, 1, 1, q_len) > 0, positions=torch.zeros_like(target))
+        cache.reorder(torch.arange(batch), torch.arange(batch))
+
+
+def exercise_generation(sizes: Sizes) -> None:
+    batch, heads, q_len, k_len, _, _ = sizes
+    generation = importlib.import_module(f"{PACKAGE}.generation")
+    generation.length_penalty(q_len, "gnmt", 0.6)
+    generation.top_k_filter(torch.randn(batch, heads, k_len), 2)
+    generation.top_p_filter(torch.randn(k_len), 0.9)
+    model = importlib.import_module(f"{PACKAGE}.transformer").Transformer(9, small_config(sizes)).eval()
+    prompt, sources = torch.ones(batch, q_len).long(), torch.ones(batch, k_len).long()
+    generator = torch.Generator()
+    for start, mask in ((prompt, prompt > 0), (1, None)):
+        arguments = {"eos_id": 2, "max_new_tokens": 3, "prompt_mask": mask}
+        generation.greedy(model, start, sources, **arguments)
+        generation.sample(model, start, sources, generator=generator, top_k=3, top_p=0.9, **arguments)
+        generation.beam_search(model, start, sources, trace=[], **arguments)
 
 
 def exercise_interop(sizes: Sizes) -> None:
@@ -164,6 +185,25 @@ def exercise_interop(sizes: Sizes) -> None:
     decoder_layer = nn.TransformerDecoderLayer(width, heads, d_ff, batch_first=True)
     decoder = importlib.import_module(f"{PACKAGE}.decoder").Decoder(config)
     interop.copy_decoder_from_torch(decoder, nn.TransformerDecoder(decoder_layer, 1))
+    marian = MarianConfig(
+        vocab_size=11,
+        d_model=width,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=d_ff,
+        decoder_ffn_dim=d_ff,
+        max_position_embeddings=20,
+        activation_function="relu",
+        scale_embedding=True,
+        pad_token_id=0,
+        decoder_start_token_id=0,
+        eos_token_id=1,
+        forced_eos_token_id=None,
+    )
+    transformer = importlib.import_module(f"{PACKAGE}.transformer").Transformer(11, config)
+    interop.copy_from_marian(transformer, MarianMTModel(marian))
 
 
 def exercise_plots(sizes: Sizes) -> None:
@@ -194,6 +234,27 @@ def exercise_training(sizes: Sizes) -> None:
 
     training.fit(nn.Linear(d_head, d_head), sample, steps=1)
     training.accuracy(nn.Linear(d_head, d_head), sample)
+    training.smoothed_cross_entropy(torch.randn(batch, q_len, 9), torch.ones(batch, q_len).long())
+    model = importlib.import_module(f"{PACKAGE}.transformer").Transformer(9, small_config(sizes))
+    tokens = torch.ones(batch, q_len + 1).long()
+    recipe = training.Recipe(steps=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "training.safetensors"
+        history = training.train(model, lambda number: (tokens, tokens), recipe, checkpoint=path)
+        assert training.load_checkpoint(path, model).step == history.step == 1
+    assert recipe.rate(0) >= 0.0
+
+
+def exercise_tokens(sizes: Sizes) -> None:
+    module = importlib.import_module(f"{PACKAGE}.data.tokens")
+    pair = importlib.import_module(f"{PACKAGE}.data.pairs").Pair("a b", "b a c")
+    tokenizer = module.train_tokenizer(pair, 30)
+    module.pad_rows(module.encode_texts(tokenizer, pair))
+    batches = module.PairBatches([pair] * 5, tokenizer, max_tokens=64)
+    batches(len(batches))
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(f"{folder}/tokenizer.json")
+        module.load_tokenizer(f"{folder}/tokenizer.json")
 
 
 #: Calls every public function and method of a module, with every optional tensor that it takes.
@@ -207,8 +268,10 @@ EXERCISES: dict[str, Callable[[Sizes], None]] = {
     "encoder": exercise_stack,
     "decoder": exercise_stack,
     "transformer": exercise_stack,
+    "generation": exercise_generation,
     "plots": exercise_plots,
     "training": exercise_training,
+    "data/tokens": exercise_tokens,
 }
 
 
@@ -298,7 +361,9 @@ def wrong() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number, (module, source, what) in enumerate(wrong_sources(), start=1):
             folder = Path(scratch, str(number))
-            shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "checkpoints")
+            )
             (folder / PACKAGE / f"{module}.py").write_text(source, encoding="utf-8")
             fresh(folder)
             try:

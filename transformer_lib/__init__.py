@@ -20,6 +20,18 @@ from transformer_lib.config import StackConfig
 from transformer_lib.decoder import Decoder, DecoderCache
 from transformer_lib.device import best_device
 from transformer_lib.encoder import Encoder
+from transformer_lib.generation import (
+    Candidate,
+    Hypothesis,
+    LanguageModel,
+    LengthPenalty,
+    beam_search,
+    greedy,
+    length_penalty,
+    sample,
+    top_k_filter,
+    top_p_filter,
+)
 from transformer_lib.multihead import KVCache, MultiHeadAttention, merge_heads, split_heads
 from transformer_lib.positions import (
     ALiBi,
@@ -33,11 +45,15 @@ from transformer_lib.transformer import Transformer
 
 __all__ = [
     "ALiBi",
+    "Candidate",
     "Decoder",
     "DecoderCache",
     "Encoder",
+    "Hypothesis",
     "KVCache",
+    "LanguageModel",
     "LearnedPositions",
+    "LengthPenalty",
     "MultiHeadAttention",
     "RelativeBias",
     "RotaryPositions",
@@ -45,13 +61,19 @@ __all__ = [
     "StackConfig",
     "Transformer",
     "attention",
+    "beam_search",
     "best_device",
     "causal_mask",
     "fused_attention",
+    "greedy",
+    "length_penalty",
     "merge_heads",
     "padding_mask",
+    "sample",
     "sinusoidal_table",
     "split_heads",
+    "top_k_filter",
+    "top_p_filter",
 ]
 
 __version__ = "0.1.0"

@@ -20,11 +20,14 @@ class DecoderCache:
 
     Args:
         n_layers: layers of the decoder.
+        max_len: most positions that the decoder can place; ``None`` where there is no such limit.
     """
 
-    def __init__(self, n_layers: int) -> None:
+    def __init__(self, n_layers: int, max_len: int | None = None) -> None:
         self.past = [KVCache() for _ in range(n_layers)]
         self.memory: list[tuple[Tensor, Tensor] | None] = [None] * n_layers
+        self.memory_mask: Tensor | None = None
+        self.max_len = max_len
 
     @property
     def length(self) -> int:
@@ -40,16 +43,24 @@ class DecoderCache:
             stored = self.memory[index] = layer.cross_attention.project(memory)
         return stored
 
-    def reorder(self, index: Int[Tensor, "beams"]) -> None:
+    def reorder(self, index: Int[Tensor, "beams"], memories: Int[Tensor, "sentences"] | None = None) -> None:
         """Keep the sequences that ``index`` names, in its order.
 
-        Only the past moves. The memory stays: a beam search moves beams within one sentence, whose memory they share.
+        The memory stays unless ``memories`` is given: a beam search moves beams within one sentence, whose memory they
+        share. Where sequences outnumber memories, as many of them in a row belong to each.
 
         Args:
-            index: ``(beams,)``, positions along the batch axis.
+            index: ``(beams,)``, positions along the batch axis; they may repeat.
+            memories: ``(sentences,)``, the memories to keep; all of them unless given.
         """
         for cache in self.past:
             cache.reorder(index)
+        if memories is not None:
+            for layer, stored in enumerate(self.memory):
+                if stored is not None:
+                    self.memory[layer] = (stored[0][memories], stored[1][memories])
+            if self.memory_mask is not None:
+                self.memory_mask = self.memory_mask[memories]
 
 
 class DecoderLayer(nn.Module):
@@ -85,16 +96,27 @@ class DecoderLayer(nn.Module):
     ) -> Float[Tensor, "batch query d_model"]:
         """Return the layer's tokens; arguments as those of :class:`Decoder`.
 
-        ``memory`` may also be its keys and values, already projected by this layer's ``cross_attention.project``.
+        ``memory`` may also be its keys and values, already projected by this layer's ``cross_attention.project``. Of
+        these there may be fewer than sequences, which then share them in equal parts, as the beams of a sentence do.
         """
         x = self.self_attention_residual(
             x,
             lambda x: self.self_attention(x, mask=mask, bias=bias, causal=True, positions=positions, cache=past),
         )
         if self.cross_attention is not None and self.cross_attention_residual is not None:
-            cross_attention = self.cross_attention
-            x = self.cross_attention_residual(x, lambda x: cross_attention(x, memory, mask=memory_mask))
+            x = self.cross_attention_residual(x, lambda x: self._ask(x, memory, memory_mask))
         result: Tensor = self.feed_forward_residual(x, self.feed_forward)
+        return result
+
+    def _ask(self, x: Tensor, memory: Tensor | tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
+        assert self.cross_attention is not None
+        if isinstance(memory, tuple) and x.size(0) > memory[0].size(0) and x.size(0) % memory[0].size(0) == 0:
+            # The memory knows no order, so beams can ask as so many queries of one sequence, and it is never copied:
+            # (sentences * beams, query, d_model) -> (sentences, beams * query, d_model)
+            shape, x = x.shape, x.reshape(memory[0].size(0), -1, x.size(-1))
+            answers: Tensor = self.cross_attention(x, memory, mask=mask)
+            return answers.view(shape)
+        result: Tensor = self.cross_attention(x, memory, mask=mask)
         return result
 
 
@@ -116,9 +138,25 @@ class Decoder(nn.Module):
         )
         self.final_norm = make_norm(config) if config.pre_norm else nn.Identity()
 
-    def new_cache(self) -> DecoderCache:
-        """An empty cache, for decoding step by step."""
-        return DecoderCache(len(self.layers))
+    def new_cache(
+        self,
+        memory: Float[Tensor, "batch key d_model"] | None = None,
+        memory_mask: Bool[Tensor, "batch 1 1 key"] | None = None,
+    ) -> DecoderCache:
+        """An empty cache, for decoding step by step.
+
+        Args:
+            memory: projected at once for every layer if given; :meth:`forward` then needs it no more.
+            memory_mask: the memory's padding, kept likewise.
+        """
+        max_len = None if self.positions.added is None else self.config.max_len
+        cache = DecoderCache(len(self.layers), max_len)
+        if memory is not None:
+            for index, layer in enumerate(self.layers):
+                assert isinstance(layer, DecoderLayer)
+                cache.project(index, layer, memory)
+            cache.memory_mask = memory_mask
+        return cache
 
     def forward(
         self,
@@ -134,7 +172,7 @@ class Decoder(nn.Module):
 
         Args:
             x: ``(batch, query, d_model)``; with a cache, the tokens that are new.
-            memory: what the encoder made of the source, ``(batch, key, d_model)``.
+            memory: what the encoder made of the source, ``(batch, key, d_model)``; a cache may know it already.
             mask: boolean, ``True`` = may attend, for the self-attention; it joins the causal mask by *and*. With a
                 cache, its keys count the cached tokens too.
             memory_mask: boolean, for the attention to the memory, e.g. the source's padding mask.
@@ -148,9 +186,12 @@ class Decoder(nn.Module):
             ValueError: shapes that do not fit; a memory where the decoder attends to none, or none where it does; a
                 sequence longer than ``max_len`` with a position table.
         """
-        if (memory is not None) != self.has_memory:
+        known = cache is not None and cache.memory[0] is not None
+        if (memory is not None or known) != self.has_memory:
             expected, given = ("a", "none") if self.has_memory else ("no", "one")
             raise ValueError(f"this decoder attends to {expected} memory; got {given}")
+        if memory_mask is None and cache is not None:
+            memory_mask = cache.memory_mask
         start = 0 if cache is None else cache.length
         if positions is None and start:
             positions = torch.arange(start, start + x.size(1), device=x.device)
@@ -159,8 +200,8 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             source: Tensor | tuple[Tensor, Tensor] | None = memory
-            if cache is not None and memory is not None:
-                source = cache.project(index, layer, memory)
+            if cache is not None and self.has_memory:
+                source = cache.memory[index] if memory is None else cache.project(index, layer, memory)
             past = None if cache is None else cache.past[index]
             x = layer(x, source, mask, memory_mask, bias=bias, positions=positions, past=past)
         result: Tensor = self.final_norm(x)

@@ -1,14 +1,32 @@
-"""Weights to and from PyTorch's own modules, so that either can be proved equal to the other."""
+"""Weights to and from PyTorch's own modules, and from Hugging Face's Marian, so that all can be proved equal."""
 
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transformer_lib.decoder import Decoder
 from transformer_lib.encoder import Encoder
 from transformer_lib.layers import FeedForward
 from transformer_lib.multihead import MultiHeadAttention
+from transformer_lib.positions import sinusoidal_table
+from transformer_lib.transformer import Transformer
+
+# What Marian calls the parts of a layer. Those of the first group read a token's channels, by their columns; those of
+# the second write them, by their rows and biases.
+MARIAN_READS = {
+    "attention.q_proj": "self_attn.q_proj",
+    "attention.k_proj": "self_attn.k_proj",
+    "attention.v_proj": "self_attn.v_proj",
+    "feed_forward.up_proj": "fc1",
+}
+MARIAN_WRITES = {
+    "attention.o_proj": "self_attn.out_proj",
+    "attention_residual.norm": "self_attn_layer_norm",
+    "feed_forward.down_proj": "fc2",
+    "feed_forward_residual.norm": "final_layer_norm",
+}
+MARIAN_ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "swish": "silu", "silu": "silu"}
 
 
 @torch.no_grad()
@@ -78,6 +96,65 @@ def copy_decoder_from_torch(ours: Decoder, theirs: nn.TransformerDecoder) -> Non
 
 
 @torch.no_grad()
+def copy_from_marian(ours: Transformer, theirs: nn.Module) -> None:
+    """Copy the weights of a Hugging Face ``MarianMTModel`` into our Transformer, which then computes the same logits.
+
+    Marian's position table holds all sines, then all cosines, where ours puts the sine and the cosine of a wave side by
+    side. A model does not care how its channels are ordered as long as every part orders them alike. So the channels
+    are reordered in every weight that reads or writes them, and both compute the same numbers.
+
+    In training there is one difference: Hugging Face's embedding gives no gradient to the padding token where it is
+    looked up, though every target starts with it; ours does.
+
+    Args:
+        ours: overwritten; post-norm, sinusoidal positions, and Marian's sizes, activation and padding token.
+        theirs: the source, whose embeddings are all one, scaled on the way in.
+
+    Raises:
+        ValueError: the two differ in structure or sizes, or a weight of one is missing in the other. Then ours is
+            as it was.
+    """
+    _check_marian(ours, theirs)
+    weights: dict[str, Tensor] = dict(theirs.state_dict())
+
+    def take(name: str) -> Tensor:
+        if name not in weights:
+            raise ValueError(f"theirs has no weight {name}")
+        return weights.pop(name)
+
+    d_model = ours.embedding.embedding_dim
+    # Channel 2i of ours is channel i of theirs, the sine; 2i + 1 is d_model / 2 + i, the cosine.
+    order = torch.arange(d_model).view(2, -1).T.flatten()
+
+    if take("final_logits_bias").any():
+        raise ValueError("theirs adds a final_logits_bias that is not zero; our logits have no bias")
+    embedding = take("model.shared.weight")
+    for tied in ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"):
+        if not torch.equal(take(tied), embedding):
+            raise ValueError(f"theirs must use one matrix for all embeddings and the logits; {tied} is another")
+    for stack in ("encoder", "decoder"):
+        table = take(f"model.{stack}.embed_positions.weight")[:, order]
+        rounding = max(1e-6, torch.finfo(table.dtype).eps)
+        if not torch.allclose(table, sinusoidal_table(len(table), d_model).to(table), rtol=0.0, atol=rounding):
+            raise ValueError(f"their {stack}'s positions are not Marian's sines and cosines")
+
+    copies: list[tuple[Tensor, Tensor]] = [(ours.embedding.weight, embedding[:, order])]
+    for name, parameter in ours.named_parameters():
+        if name != "embedding.weight":
+            their_name, reads = _marian_name(name)
+            weight = take(their_name)
+            if not reads:
+                weight = weight[order]
+            elif weight.ndim == 2:
+                weight = weight[:, order]
+            copies.append((parameter, weight))
+    if weights:
+        raise ValueError(f"theirs has weights that ours has not: {', '.join(weights)}")
+    for target, weight in copies:
+        target.copy_(weight)
+
+
+@torch.no_grad()
 def copy_to_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     """Copy our weights into PyTorch's module: the inverse of :func:`copy_from_torch`.
 
@@ -126,3 +203,45 @@ def _check_stacks(ours: Encoder | Decoder, theirs: nn.TransformerEncoder | nn.Tr
 def _copy_feed_forward(ours: FeedForward, theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:
     ours.up_proj.load_state_dict(theirs.linear1.state_dict())
     ours.down_proj.load_state_dict(theirs.linear2.state_dict())
+
+
+def _marian_name(name: str) -> tuple[str, bool]:
+    """Marian's name of one of our parameters, and whether it reads a token's channels rather than writes them."""
+    stack, _, number, rest = name.split(".", 3)
+    part, kind = rest.rsplit(".", 1)
+    part, attends_memory = part.removeprefix("self_").removeprefix("cross_"), part.startswith("cross_")
+    reads = part in MARIAN_READS
+    part = MARIAN_READS[part] if reads else MARIAN_WRITES[part]
+    if attends_memory:
+        part = part.replace("self_attn", "encoder_attn")
+    return f"model.{stack}.layers.{number}.{part}.{kind}", reads
+
+
+def _check_marian(ours: Transformer, theirs: Any) -> None:
+    config = theirs.config
+    pairs: dict[str, tuple[Any, Any]] = {
+        "vocab_size": (ours.embedding.num_embeddings, config.vocab_size),
+        "pad_id": (ours.pad_id, config.pad_token_id),
+    }
+    for stack, mine in (("encoder", ours.encoder.config), ("decoder", ours.decoder.config)):
+        if mine.pre_norm or mine.norm != "layer" or mine.gated or not mine.bias or mine.positions != "sinusoidal":
+            raise ValueError(
+                f"our {stack} must be post-norm, with LayerNorm, biases and sinusoidal positions, and without a gate"
+            )
+        d_head = config.d_model // getattr(config, f"{stack}_attention_heads")
+        pairs |= {
+            "d_model": (mine.d_model, config.d_model),
+            f"{stack} n_layers": (mine.n_layers, getattr(config, f"{stack}_layers")),
+            f"{stack} n_heads": (mine.n_heads, getattr(config, f"{stack}_attention_heads")),
+            f"{stack} n_kv_heads": (mine.n_kv_heads or mine.n_heads, getattr(config, f"{stack}_attention_heads")),
+            f"{stack} d_head": (mine.d_head or mine.d_model // mine.n_heads, d_head),
+            f"{stack} d_ff": (mine.d_ff, getattr(config, f"{stack}_ffn_dim")),
+            f"{stack} attention_scale": (mine.attention_scale or d_head**-0.5, d_head**-0.5),
+            f"{stack} norm_eps": (mine.norm_eps, 1e-5),
+            f"{stack} activation": (mine.activation, MARIAN_ACTIVATIONS.get(config.activation_function)),
+        }
+    for name, (one, other) in pairs.items():
+        if one != other:
+            raise ValueError(f"{name} must agree; ours has {one!r}, theirs {other!r}")
+    if not (config.scale_embedding and config.share_encoder_decoder_embeddings and config.tie_word_embeddings):
+        raise ValueError("theirs must scale its embeddings, and share one matrix between encoder, decoder and logits")

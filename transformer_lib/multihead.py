@@ -122,8 +122,7 @@ class KVCache:
             index: ``(beams,)``, positions along the batch axis.
         """
         if self._keys is not None and self._values is not None:
-            self._keys = self._keys.index_select(0, index)
-            self._values = self._values.index_select(0, index)
+            self._keys, self._values = self._reordered(self._keys, index), self._reordered(self._values, index)
 
     def crop(self, length: int) -> None:
         """Forget the positions from ``length`` on.
@@ -137,6 +136,11 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"length must be from 0 to the {self.length} positions stored; got {length}")
         self.length = length
+
+    def _reordered(self, old: Tensor, index: Tensor) -> Tensor:
+        new = old.new_empty(index.size(0), *old.shape[1:])
+        torch.index_select(old[:, :, : self.length], 0, index, out=new[:, :, : self.length])  # the room stays empty
+        return new
 
     def _grown(self, old: Tensor, needed: int) -> Tensor:
         room = max(needed, 2 * old.size(2))

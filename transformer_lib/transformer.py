@@ -66,13 +66,54 @@ class Transformer(nn.Module):
         """Read the source.
 
         Args:
-            source_ids: ``(batch, key)``, padded with ``pad_id``.
+            source_ids: ``(batch, key)``, padded with ``pad_id``, at either end.
 
         Returns:
-            The memory ``(batch, key, d_model)``, and the mask of its padding.
+            The memory ``(batch, key, d_model)``, and the mask of its padding, both with the padding moved to the end.
         """
+        # A stable sort by "is padding" moves the tokens to the front, in their order: the first is at position 0.
+        order = (source_ids == self.pad_id).sort(dim=1, stable=True).indices
+        source_ids = source_ids.gather(1, order)
         mask = padding_mask(source_ids, self.pad_id)
         return self.encoder(self.embed(source_ids), mask), mask
+
+    def new_cache(self, source_ids: Int[Tensor, "batch key"] | None = None) -> DecoderCache:
+        """Read the source, and be ready to write: see :class:`~transformer_lib.generation.LanguageModel`.
+
+        Args:
+            source_ids: ``(batch, key)``, padded with ``pad_id``.
+
+        Raises:
+            ValueError: no source, or one without any token.
+        """
+        if source_ids is None:
+            raise ValueError("a Transformer writes about a source; got none")
+        memory, mask = self.encode(source_ids)
+        if not mask.any(dim=-1).all():
+            raise ValueError("each source must have a token; got one of padding alone")
+        return self.decoder.new_cache(memory, None if mask.all() else mask)
+
+    def step(
+        self,
+        token_ids: Int[Tensor, "batch query"],
+        cache: DecoderCache,
+        *,
+        mask: Bool[Tensor, "batch 1 1 key"] | None = None,
+        positions: Int[Tensor, "batch query"] | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """Give the logits of the token after the last one: see :class:`~transformer_lib.generation.LanguageModel`.
+
+        Args:
+            token_ids: ``(batch, query)``, the tokens that are new.
+            cache: from :meth:`new_cache`; it is extended by them.
+            mask: ``True`` = may attend, over all tokens so far.
+            positions: of the new tokens; they continue the cache unless given.
+
+        Returns:
+            ``(batch, vocab)``.
+        """
+        x = self.decoder(self.embed(token_ids), mask=mask, positions=positions, cache=cache)
+        return F.linear(x[:, -1], self.embedding.weight)  # (batch, d_model) @ (d_model, vocab)
 
     def decode(
         self,

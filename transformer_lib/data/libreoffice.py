@@ -10,8 +10,8 @@ is no part of this library: ``libreoffice_corpus`` gets it through apt, or reads
 A manual repeats itself, so a split at random would test a model on what it has seen. *Near-duplicates* are two
 sentences that share at least 0.65 of the words that either holds (their Jaccard index), capitals, digits and
 punctuation aside; and two pairs of texts of which one has a sentence, in English or in Portuguese, that is a
-near-duplicate of a sentence of the other. What a chain of near-duplicates connects is a *cluster*, and lies in one
-split only.
+near-duplicate of a sentence of the other. What chains of a somewhat closer resemblance connect is a *cluster*, and
+lies in one split only; and of near-duplicates in two splits, the one that is for validation or test is dropped.
 
 Source of the search for near-duplicates: Chaudhuri et al. (2006), *A Primitive Operator for Similarity Joins in Data
 Cleaning* (prefix filtering).
@@ -41,7 +41,7 @@ from transformer_lib.data.pairs import Pair
 PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-pt-br")
 
 #: The sha256 of the corpus that the book's numbers belong to, as it lies in the cache.
-FINGERPRINT = "ca9825b633b170f883736ab7065f0bcbb8fb656646319f7c42e327073ee15f49"
+FINGERPRINT = "bd6fe280b948903400483ae2e544fa8d12fd0c89d7eed7729ef98ce525155bd2"
 
 #: The sha256 of packages that hold this corpus. Others may hold it too: the fingerprint decides.
 KNOWN_PACKAGES = {
@@ -53,6 +53,8 @@ KNOWN_PACKAGES = {
 
 #: Sentences that share this much of their words are near-duplicates.
 NEAR = 0.65
+#: Clusters are made by chains of this resemblance: chains of near-duplicates would connect thousands of pairs.
+CHAINED = 0.75
 #: A sentence of fewer words is compared only if its text has no longer one.
 MIN_WORDS = 4
 #: How many English words a pair may have to be kept for validation or test.
@@ -373,6 +375,7 @@ _STEPS = (
     "clusters",
     "largest cluster",
     "beside a tested pair",
+    "near another split",
 )
 
 
@@ -427,7 +430,7 @@ def near_duplicates(sets: Sequence[frozenset[str]], threshold: float = NEAR) -> 
             holders[member].append(place)
 
 
-def clusters(pairs: Sequence[Pair], threshold: float = NEAR) -> list[list[Pair]]:
+def clusters(pairs: Sequence[Pair], threshold: float = CHAINED) -> list[list[Pair]]:
     """Gather the pairs that are near-duplicates in either language, or are so through others.
 
     Args:
@@ -473,9 +476,30 @@ def _split(pairs: list[Pair], version: str, counts: dict[str, int]) -> Corpus:
                 counts["beside a tested pair"] += len(cluster) - 1
                 continue
         splits["train"] += cluster
+    for name, pair in _straddling(splits, 0) + _straddling(splits, 1):
+        if pair in splits[name]:
+            splits[name].remove(pair)
+            counts["near another split"] += 1
     counts.update({"pairs": len(pairs), "clusters": len(found), "largest cluster": max(map(len, found), default=0)})
     train, valid, test = (tuple(sorted(split, key=_digest)) for split in splits.values())
     return Corpus(train, valid, test, version, counts)
+
+
+def _straddling(splits: dict[str, list[Pair]], language: int) -> list[tuple[str, Pair]]:
+    """The pairs for validation and test with a near-duplicate in another split that stays."""
+    holders: defaultdict[frozenset[str], list[tuple[str, Pair]]] = defaultdict(list)
+    for name, pairs in splits.items():
+        for pair in pairs:
+            for words in sentences(pair[language]):
+                holders[words].append((name, pair))
+    sets, leaves = list(holders), {"train": 0, "test": 1, "valid": 2}  # of two splits the later one gives its pair
+    return [
+        max(one, other, key=lambda held: leaves[held[0]])
+        for here, there in near_duplicates(sets, NEAR)
+        for one in holders[sets[here]]
+        for other in holders[sets[there]]
+        if one[0] != other[0]
+    ]
 
 
 def _digest(pair: Pair) -> bytes:

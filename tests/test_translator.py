@@ -1,0 +1,148 @@
+"""The translator: saved and read, refused where files are wrong; the stored one does what its record says."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from transformer_lib import StackConfig, Transformer
+from transformer_lib.data import CorpusUnavailable, fragment_pairs, libreoffice_corpus, train_tokenizer
+from transformer_lib.data.libreoffice import FINGERPRINT
+from transformer_lib.train import evaluate_translator, main, translate_all
+from transformer_lib.training import load_checkpoint
+from transformer_lib.translator import TRANSLATOR, Translator
+
+
+@pytest.fixture(scope="module")
+def small() -> Translator:
+    pairs = fragment_pairs(200, torch.Generator().manual_seed(0))
+    tokenizer = train_tokenizer([text for pair in pairs for text in pair], 300)
+    torch.manual_seed(0)
+    config = StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, max_len=40)
+    model = Transformer(tokenizer.get_vocab_size(), config, decoder=dataclasses.replace(config, n_layers=2)).eval()
+    return Translator(model, tokenizer, {"seed": 0})
+
+
+@pytest.fixture(scope="module")
+def stored() -> Translator:
+    return Translator.load()
+
+
+SENTENCES = ["The book that you gave me was interesting.", "Who bought it?", "She saw him in the garden."]
+
+
+def test_saving_keeps_model_tokenizer_and_record(small, tmp_path):
+    small.save(tmp_path / "new" / "folder")
+    read = Translator.load(tmp_path / "new" / "folder")
+    assert read.record == {"seed": 0}
+    assert not read.model.training
+    for one, other in zip(small.model.parameters(), read.model.parameters(), strict=True):
+        assert torch.equal(one.half().float(), other)
+    assert read.encode(SENTENCES).tolist() == small.encode(SENTENCES).tolist()
+    assert read.model.decoder.config == small.model.decoder.config
+
+
+def test_a_batch_is_translated_as_its_sentences_are_alone(small):
+    for beams in (1, 3):
+        alone = [small.translate([sentence], beams=beams, max_new_tokens=12)[0] for sentence in SENTENCES]
+        assert small.translate(SENTENCES, beams=beams, max_new_tokens=12) == alone
+    assert translate_all(small, SENTENCES, batch=2) == [small.translate([sentence])[0] for sentence in SENTENCES]
+
+
+def test_wrong_sentences_are_refused(small):
+    with pytest.raises(TypeError, match="got a single string"):
+        small.translate("The book")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least one, and no empty one"):
+        small.translate([])
+    with pytest.raises(ValueError, match="at least one, and no empty one"):
+        small.translate(["The book.", " "])
+    with pytest.raises(ValueError, match=r"a sentence has \d+ tokens; this model reads at most 40"):
+        small.translate(["book " * 60])
+    with pytest.raises(ValueError, match="beams"):
+        small.translate(SENTENCES, beams=0)
+
+
+def test_unknown_characters_do_not_stop_a_translation(small):
+    (text,) = small.translate(["本 is a book."], max_new_tokens=5)
+    assert isinstance(text, str)
+
+
+def test_wrong_files_are_refused(small, tmp_path):
+    small.save(tmp_path)
+    good = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(good[:-8])
+    with pytest.raises(ValueError, match="is damaged"):
+        Translator.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(good)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["encoder"]["d_ff"] = 32
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not hold this model's weights"):
+        Translator.load(tmp_path)
+    config["vocab_size"] += 1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="the tokenizer"):
+        Translator.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Translator.load(tmp_path / "missing")
+
+
+def test_the_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
+    """Two steps of the real command, on the fragment only; the second call finds its work done."""
+    import transformer_lib.train as module
+
+    monkeypatch.setattr(module, "N_FRAGMENT", 300)
+    monkeypatch.setattr(module, "ENCODER", StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, pre_norm=True))
+    monkeypatch.setattr(module, "DECODER", StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, pre_norm=True))
+    monkeypatch.setattr(module, "evaluate_translator", lambda translator, real: {"exact": {"train": 0.0}})
+    arguments = ["translation", "--out", str(tmp_path), "--steps", "2", "--fragment-only"]
+    main(arguments)
+    names = {"config.json", "model.safetensors", "record.json", "tokenizer.json", "training.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    translator = Translator.load(tmp_path)
+    assert translator.record["recipe"]["steps"] == 2
+    assert len(translator.record["losses"]) == 2
+    assert translator.record["results"] == {"exact": {"train": 0.0}}
+    before = (tmp_path / "training.safetensors").read_bytes()
+    main(arguments)
+    assert (tmp_path / "training.safetensors").read_bytes() == before
+    assert load_checkpoint(tmp_path / "training.safetensors", translator.model).step == 2
+    capsys.readouterr()
+
+
+# The translator that comes with the library
+
+
+def test_the_stored_translator_is_small_enough_to_commit():
+    assert sum(path.stat().st_size for path in TRANSLATOR.iterdir()) < 20e6
+
+
+def test_the_stored_translator_knows_the_running_sentence(stored):
+    assert stored.translate(["The book that you gave me was interesting."]) == [
+        "O livro que você me deu era interessante."
+    ]
+
+
+def test_the_record_of_the_fragment_is_true(stored):
+    """On fewer sentences than the record's: within what chance allows."""
+    n = 200
+    found = evaluate_translator(stored, (), n_fragment=n)["exact"]
+    for split, share in stored.record["results"]["exact"].items():
+        assert found[split] == pytest.approx(share, abs=0.01 + 3 * (max(share * (1 - share), 0.01) / n) ** 0.5)
+
+
+def test_the_record_of_the_real_text_is_true(stored):
+    try:
+        corpus = libreoffice_corpus()
+    except CorpusUnavailable as reason:
+        pytest.skip(str(reason))
+    assert corpus.fingerprint == FINGERPRINT == stored.record["corpora"]["fingerprint"]
+    recorded = stored.record["results"]
+    assert recorded["n_real"] == len(corpus.test)
+    found = evaluate_translator(stored, corpus.test, n_fragment=1)
+    # Of a thousand sentences a handful may fall otherwise where two tokens are almost as likely.
+    for name in ("greedy", "beam 4"):
+        assert found[name]["bleu"] == pytest.approx(recorded[name]["bleu"], abs=0.3)
+        assert found[name]["chrf"] == pytest.approx(recorded[name]["chrf"], abs=0.3)
+        assert found[name]["bleu signature"] == recorded[name]["bleu signature"]
