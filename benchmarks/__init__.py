@@ -1,0 +1,1 @@
+"""Our library beside its peers, measured in one process: `python -m benchmarks`."""
