@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import transformer_lib as lib
 import transformer_lib.training
 from tests.notebooks import ROOT, definitions
+from transformer_lib import generation, layers
 from transformer_lib.positions import relative_position_bucket
 
 CHAPTERS = ROOT / "chapters"
@@ -175,3 +176,199 @@ def test_chapter_5_learned_positions() -> None:
     imported.load_state_dict(learned.state_dict())
     x = torch.randn(2, 7, 6)
     torch.testing.assert_close(learned(x), imported(x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("d_model", "d_ff"), [(6, 10), (8, 8), (5, 1)])
+def test_chapter_6_feed_forward(d_model: int, d_ff: int, dtype: torch.dtype) -> None:
+    built = chapter("06_layers", "feed_forward_loop", "FeedForward", "GatedFeedForward")
+    x = torch.randn(2, 7, d_model, dtype=dtype)
+    options: dict[str, Any] = {"d_model": d_model, "n_heads": 1, "d_ff": d_ff, "dropout": 0.0}
+    plain = built["FeedForward"](d_model, d_ff).to(dtype)
+    imported = layers.FeedForward(lib.StackConfig(**options)).to(dtype)
+    imported.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(plain(x), imported(x))
+    gated = built["GatedFeedForward"](d_model, d_ff).to(dtype)
+    imported = layers.FeedForward(lib.StackConfig(gated=True, activation="silu", bias=False, **options)).to(dtype)
+    imported.load_state_dict(gated.state_dict())
+    torch.testing.assert_close(gated(x), imported(x))
+    up, down = plain.up_proj, plain.down_proj
+    arrays = [t.detach().double().numpy() for t in (x[0], up.weight.T, up.bias, down.weight.T, down.bias)]
+    np.testing.assert_allclose(built["feed_forward_loop"](*arrays), plain(x[0]).detach().double(), atol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-2])
+def test_chapter_6_norms(eps: float) -> None:
+    built = chapter("06_layers", "layer_norm_loop", "LayerNorm", "RMSNorm")
+    x = 3 * torch.randn(2, 5, 7).double() + 1
+    x[0, 0] = 2.0  # a constant token
+    for ours, imported in (
+        (built["LayerNorm"](7, eps), layers.LayerNorm(7, eps=eps)),
+        (built["RMSNorm"](7, eps), layers.RMSNorm(7, eps=eps)),
+    ):
+        for parameter in ours.parameters():
+            nn.init.normal_(parameter)
+        imported.load_state_dict(ours.state_dict())
+        torch.testing.assert_close(ours.double()(x), imported.double()(x), atol=1e-6, rtol=1e-6)
+    scale, shift = torch.randn(2, 7).double()
+    expected = nn.functional.layer_norm(x[1], (7,), scale, shift, eps)
+    np.testing.assert_allclose(
+        built["layer_norm_loop"](*(t.numpy() for t in (x[1], scale, shift)), eps), expected, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_chapter_6_residual(pre_norm: bool) -> None:
+    built = chapter("06_layers", "Residual", "dropout")
+    ours = built["Residual"](6, pre_norm, p=0.3)
+    imported = layers.Residual(lib.StackConfig(d_model=6, n_heads=1, pre_norm=pre_norm, dropout=0.3))
+    nn.init.normal_(ours.norm.weight)
+    imported.load_state_dict(ours.state_dict())
+    x, sublayer = torch.randn(2, 5, 6), nn.Linear(6, 6)
+    results = []
+    for residual in (ours, imported):
+        torch.manual_seed(0)
+        results.append(residual(x, sublayer))
+    torch.testing.assert_close(*results)
+    torch.manual_seed(0)
+    theirs = nn.functional.dropout(x, 0.3)
+    torch.testing.assert_close(built["dropout"](x, 0.3, theirs != 0), theirs)
+
+
+def test_chapter_11_filters() -> None:
+    built = chapter("11_decoding", "top_k_by_hand", "top_p_by_hand", "min_p_filter", "penalty_by_hand")
+    torch.manual_seed(0)
+    for logits in 3 * torch.randn(30, 12):
+        for k in (1, 3, 12):
+            torch.testing.assert_close(built["top_k_by_hand"](logits, k), generation.top_k_filter(logits, k))
+        for p in (0.1, 0.5, 0.95):
+            torch.testing.assert_close(built["top_p_by_hand"](logits, p), generation.top_p_filter(logits, p))
+        probabilities = logits.softmax(-1)
+        kept = built["min_p_filter"](logits, 0.2).isfinite()
+        assert torch.equal(kept, probabilities >= 0.2 * probabilities.max())
+    for name in ("none", "power", "gnmt"):
+        for length in (1, 9, 100):
+            assert built["penalty_by_hand"](length, name, 0.7) == generation.length_penalty(length, name, 0.7)
+
+
+class Wandering:
+    """A language model that depends on all tokens so far, by a random table of each; it counts them in its cache."""
+
+    pad_id = 11
+
+    def __init__(self) -> None:
+        self.table = torch.randn(12, 12)
+        self.table[:, self.pad_id] = -torch.inf
+
+    def logits(self, tokens: list[int]) -> Tensor:
+        return sum((self.table[token] for token in tokens), torch.zeros(12)) / len(tokens) ** 0.5
+
+    def new_cache(self, source_ids: Tensor | None = None) -> lib.DecoderCache:
+        return lib.DecoderCache(1)
+
+    def step(self, token_ids: Tensor, cache: lib.DecoderCache, **_: Any) -> Tensor:
+        seen = nn.functional.one_hot(token_ids, 12).float().cumsum(1)[:, None]  # (rows, 1, new, 12)
+        if cache.length:
+            seen = seen + cache.past[0]._keys[:, :, cache.length - 1 : cache.length]  # type: ignore[index]
+        cache.past[0].append(seen, seen)
+        counts = seen[:, 0, -1]
+        return (counts[:, :, None] * self.table.masked_fill(self.table.isinf(), -1e9)).sum(1) / counts.sum(
+            1, keepdim=True
+        ) ** 0.5
+
+
+@pytest.mark.parametrize("beams", [1, 2, 4])
+def test_chapter_11_searches(beams: int) -> None:
+    built = chapter("11_decoding", "greedy_by_hand", "beam_search_by_hand")
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = Wandering()
+        prompt = torch.tensor([[1]])  # the beginning, as in the chapter; 2 is the end
+        total, tokens = built["beam_search_by_hand"](model.logits, beams, 6)
+        found = generation.beam_search(model, prompt, eos_id=2, max_new_tokens=6, beams=beams)[0][0]
+        assert total == pytest.approx(found.log_probability, abs=1e-4)
+        assert tuple(tokens[1:]) == found.tokens
+        if beams == 1:
+            written = generation.greedy(model, prompt, eos_id=2, max_new_tokens=6)[0].tolist()
+            assert built["greedy_by_hand"](model.logits, 6) == written
+
+
+def test_chapter_11_cache() -> None:
+    attend = chapter("11_decoding", "attend_with_memory")["attend_with_memory"]
+    layer, cache = lib.MultiHeadAttention(12, 3).eval(), lib.KVCache()
+    kept: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for _ in range(5):
+            x = torch.randn(2, 1, 12)
+            torch.testing.assert_close(attend(layer, x, kept), layer(x, causal=True, cache=cache))
+
+
+def stack_config(pre_norm: bool, dropout: float = 0.0) -> lib.StackConfig:
+    return lib.StackConfig(d_model=12, n_heads=3, n_layers=2, d_ff=20, pre_norm=pre_norm, dropout=dropout)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_chapter_7_encoder(pre_norm: bool, dropout: float) -> None:
+    built = chapter("07_encoder", "EncoderLayer", "Encoder", "mean_pool")
+    ours, imported = built["Encoder"](stack_config(pre_norm, dropout)), lib.Encoder(stack_config(pre_norm, dropout))
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    imported.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 7, 12)
+    for mask in (None, torch.arange(7) < torch.tensor([[[[7]]], [[[4]]]])):
+        outputs = []
+        for encoder in (ours, imported):
+            torch.manual_seed(0)  # the same dropout
+            outputs.append(encoder(x, mask))
+        torch.testing.assert_close(*outputs)
+        with_layer = built["EncoderLayer"](stack_config(pre_norm))
+        theirs = lib.Encoder(stack_config(pre_norm)).layers[0]
+        theirs.load_state_dict(with_layer.state_dict())
+        torch.testing.assert_close(with_layer(x, mask), theirs(x, mask))
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_chapter_8_decoder(pre_norm: bool, dropout: float) -> None:
+    built = chapter("08_decoder", "DecoderLayer", "Decoder", "shift_right")
+    ours, imported = built["Decoder"](stack_config(pre_norm, dropout)), lib.Decoder(stack_config(pre_norm, dropout))
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    imported.load_state_dict(ours.state_dict())
+    x, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+    for mask in (None, torch.arange(7) < torch.tensor([[[[7]]], [[[4]]]])):
+        outputs = []
+        for decoder, options in ((ours, {}), (imported, {})):
+            torch.manual_seed(0)
+            outputs.append(decoder(x, memory, memory_mask=mask, **options))
+        torch.testing.assert_close(*outputs)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_chapter_9_transformer(pre_norm: bool) -> None:
+    built = chapter("09_transformer", "Transformer", "count")
+    ours, imported = built["Transformer"](17, stack_config(pre_norm)), lib.Transformer(17, stack_config(pre_norm))
+    imported.load_state_dict(ours.state_dict())
+    source, target = torch.randint(1, 17, (3, 6)), torch.randint(1, 17, (3, 4))
+    source[1, 4:] = 0
+    torch.testing.assert_close(ours(source, target), imported(source, target))
+    assert built["count"](17, stack_config(pre_norm)) == sum(p.numel() for p in imported.parameters())
+
+
+def test_chapter_10_tokens_and_loss() -> None:
+    built = chapter("10_translator", "most_frequent_pair", "merge", "smoothed_loss_by_hand", "noam", "cosine")
+    assert built["merge"](tuple("abcabab"), ("a", "b")) == ("ab", "c", "ab", "ab")
+    assert built["most_frequent_pair"]({("a", "b", "c"): 2, ("b", "c"): 3}) == ("b", "c")
+    torch.manual_seed(0)
+    logits, targets = torch.randn(9, 7).double(), torch.tensor([1, 0, 6, 2, 2, 0, 5, 3, 1])
+    for smoothing in (0.0, 0.1, 0.5):
+        library = lib.training.smoothed_cross_entropy(logits, targets, smoothing=smoothing)
+        assert built["smoothed_loss_by_hand"](logits, targets, smoothing) == pytest.approx(float(library), abs=1e-4)
+    for warmup in (1, 7, 30):
+        noam, cosine = (
+            lib.training.Recipe(steps=40, peak_rate=0.3, schedule=name, warmup=warmup) for name in ("noam", "cosine")
+        )
+        for step in range(1, 41):
+            assert built["noam"](step, 0.3, warmup) == pytest.approx(noam.rate(step - 1))
+            assert built["cosine"](step, 0.3, warmup, 40) == pytest.approx(cosine.rate(step - 1), abs=1e-12)

@@ -43,7 +43,7 @@ PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-pt-br")
 #: The sha256 of the corpus that the book's numbers belong to, as it lies in the cache.
 FINGERPRINT = "bd6fe280b948903400483ae2e544fa8d12fd0c89d7eed7729ef98ce525155bd2"
 
-#: The sha256 of packages that hold this corpus. Others may hold it too: the fingerprint decides.
+#: The sha256 of packages that hold this corpus. Others may hold it too, for the fingerprint decides.
 KNOWN_PACKAGES = {
     "libreoffice-help-en-us_7.4.7-1+deb12u13": "e412ddf8314e9c3e896387e2e91160d76e63ddeda0770504e7bb98bcbf96d840",
     "libreoffice-help-en-us_7.4.7-1+deb12u14": "8faa840285734d6cfe1ed25537b48f07e74bd6412e3917bf8e5f8a653f7b3712",
@@ -53,7 +53,7 @@ KNOWN_PACKAGES = {
 
 #: Sentences that share this much of their words are near-duplicates.
 NEAR = 0.65
-#: Clusters are made by chains of this resemblance: chains of near-duplicates would connect thousands of pairs.
+#: Clusters are made by chains of this resemblance, since chains of near-duplicates would connect thousands of pairs.
 CHAINED = 0.75
 #: A sentence of fewer words is compared only if its text has no longer one.
 MIN_WORDS = 4
