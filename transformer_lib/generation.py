@@ -172,7 +172,7 @@ def greedy(
         forbidden: tokens that are never written, besides the padding.
 
     Returns:
-        What was written, without the prompt, ``(batch, new)``: each row to its end-of-sentence token, then padding.
+        What was written, without the prompt, ``(batch, new)``. Each row runs to its end of sentence, then padding.
 
     Raises:
         ValueError: an empty prompt, sizes or tokens out of bounds, shapes that do not fit, more positions than the

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 Sampler = Callable[[torch.Generator], tuple[Tensor, ...]]
 """Draws a batch: the model's inputs, and last the targets. All its randomness comes from the generator."""

@@ -69,7 +69,7 @@ class Translator:
         Args:
             sentences: at least one, none empty.
             beams: 1 for greedy decoding, more for beam search.
-            max_new_tokens: most tokens of a translation.
+            max_new_tokens: most tokens of a translation; never more than the model has positions.
 
         Returns:
             One translation for each sentence.
@@ -78,6 +78,7 @@ class Translator:
             ValueError: as :meth:`encode`, or fewer than one beam.
         """
         source = self.encode(sentences)
+        max_new_tokens = min(max_new_tokens, self.model.decoder.config.max_len)
         never = (BOS_ID, UNKNOWN_ID)
         if beams == 1:
             written = greedy(self.model, BOS_ID, source, eos_id=EOS_ID, max_new_tokens=max_new_tokens, forbidden=never)
@@ -123,7 +124,7 @@ class Translator:
         write_atomically(folder / "record.json", _json(self.record))
 
     @classmethod
-    def load(cls, folder: str | Path = TRANSLATOR, *, device: torch.device | str = "cpu") -> "Translator":
+    def load(cls, folder: str | Path | None = None, *, device: torch.device | str = "cpu") -> "Translator":
         """Read what :meth:`save` wrote.
 
         Args:
@@ -137,7 +138,7 @@ class Translator:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or the files do not belong together.
         """
-        folder = Path(folder)
+        folder = TRANSLATOR if folder is None else Path(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = load_tokenizer(folder / "tokenizer.json")
         if tokenizer.get_vocab_size() != config["vocab_size"]:
