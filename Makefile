@@ -1,6 +1,7 @@
 # make book   build the book, and say where to open it
 # make test   recompute every output of the book, and run every other test
 # make lab    open the notebooks in JupyterLab
+# make exercises  check your answers to the exercises, and show how far you are (ARGS="scaled", ARGS=--watch, …)
 # make bench  measure the library beside its peers (a few minutes; on a machine that does nothing else)
 # All of them make the virtual environment .venv first where it is missing or stale.
 
@@ -12,7 +13,7 @@ PAGE := _build/html/index.html
 ONE_THREAD := OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help book test lab bench outputs style browser clean
+.PHONY: help book test lab exercises bench outputs style browser clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -42,6 +43,9 @@ browser: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir=chapters
+
+exercises: $(READY)
+	@$(BIN)/python -m transformer_lib.exercises $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -1,0 +1,102 @@
+"""Exercises whose checks say which mistake it is.
+
+In a notebook, ``check("id", answer)`` shows a panel; in a terminal it prints the same. ``hint("id")`` shows one hint at
+a time. ``python -m transformer_lib.exercises`` lists all and checks the answers in your notebooks.
+"""
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from transformer_lib.exercises import progress
+from transformer_lib.exercises.checking import examine
+from transformer_lib.exercises.exercise import CHAPTERS, Exercise
+from transformer_lib.exercises.report import Report, marked_up, panel
+
+__all__ = ["check", "examine", "exercises", "find", "hint"]
+
+_hints_shown: dict[str, int] = {}
+
+
+@functools.cache
+def exercises() -> Mapping[str, Exercise]:
+    """All exercises by id, in the book's order."""
+    found: dict[str, Exercise] = {}
+    for number, chapter in enumerate(CHAPTERS, 1):
+        module = importlib.import_module(f"{__name__}.c{number:02}_{chapter}")
+        for exercise in module.EXERCISES:
+            if exercise.id in found:
+                raise ValueError(f"two exercises are called {exercise.id!r}")
+            found[exercise.id] = exercise
+    return found
+
+
+def find(name: str) -> Exercise:
+    """The exercise of that id.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    import difflib
+
+    known = exercises()
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+        raise ValueError(f"there is no exercise {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    return known[name]
+
+
+def check(name: str, answer: Any) -> None:
+    """Check an answer, and show what it proves or which mistake it makes.
+
+    Args:
+        name: the exercise's id.
+        answer: the function or class itself; for a prediction its value; for an experiment what the task says.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    exercise = find(name)
+    report = examine(exercise, answer)
+    progress.record(report)
+    _show(report)
+
+
+def hint(name: str) -> None:
+    """Show the exercise's next hint; after the last, all of them again.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    exercise = find(name)
+    number = _hints_shown.get(name, 0) % len(exercise.hints)
+    _hints_shown[name] = number + 1
+    _show(Hint(f"Hint {number + 1} of {len(exercise.hints)}", exercise.hints[number]))
+
+
+class Hint:
+    """One hint, as a panel or as text."""
+
+    def __init__(self, head: str, text: str):
+        self.head, self.text = head, text
+
+    def __repr__(self) -> str:
+        return f"{self.head}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        return panel(f"<strong>{self.head}</strong><br>{marked_up(self.text)}", "#0067a3")
+
+
+def _show(thing: Report | Hint) -> None:
+    """Display in a notebook, print elsewhere."""
+    try:
+        from IPython.core.getipython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        print(thing)
+        return
+    if get_ipython() is None:
+        print(thing)
+    else:
+        display(thing)  # type: ignore[no-untyped-call]

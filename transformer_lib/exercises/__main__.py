@@ -1,0 +1,257 @@
+"""List the exercises and check the answers in your notebooks and modules.
+
+    python -m transformer_lib.exercises                     all exercises with their state; checks what has changed
+    python -m transformer_lib.exercises scaled              the full reports of a chapter, or of one exercise: its id
+    python -m transformer_lib.exercises --watch             check again whenever a file is saved
+    python -m transformer_lib.exercises --show one-query    what to do, and where
+    python -m transformer_lib.exercises --hint one-query    a hint; --hint one-query 2 for the next
+
+Answers are found where `check("id", answer)` stands. Save your notebook first. Your files are only read.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from transformer_lib.exercises import exercises, find, isolation, progress, reading
+from transformer_lib.exercises.checking import examine
+from transformer_lib.exercises.exercise import CHAPTERS, Exercise
+from transformer_lib.exercises.reading import Answer
+from transformer_lib.exercises.report import Report
+from transformer_lib.exercises.watching import Watch
+
+#: How long a notebook's own cells may run before an answer is there, in seconds.
+LOADING = 120.0
+#: How often --watch looks at the files, in seconds.
+PERIOD = 0.5
+
+_COLORS = {"✓": "32", "→": "33", "✗": "31", "○": "90"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 1 if a check that was asked for did not pass, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(
+        prog="python -m transformer_lib.exercises",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", metavar="ID", help="exercises or chapters to check and report on; or: all")
+    parser.add_argument(
+        "--in",
+        dest="places",
+        action="append",
+        metavar="PATH",
+        help="a folder, notebook or module with your answers; may be repeated; chapters/ or this folder unless given",
+    )
+    parser.add_argument("--watch", action="store_true", help="stay, and check again on every save")
+    parser.add_argument("--show", metavar="ID", help="what an exercise asks for")
+    parser.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.show:
+            return _show(find(chosen.show))
+        if chosen.hint:
+            return _hint(find(chosen.hint[0]), chosen.hint[1:])
+        names = _names(chosen.what)
+        places = chosen.places or (["chapters"] if Path("chapters").is_dir() else ["."])
+        if chosen.watch:
+            return _watch(places, names)
+        return _check(places, names) if names else _list(places)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _names(what: Sequence[str]) -> list[str]:
+    """The ids that were asked for; a chapter stands for all of its exercises."""
+    names: list[str] = []
+    for word in what:
+        if word == "all":
+            names += exercises()
+        elif word in CHAPTERS:
+            names += [name for name, exercise in exercises().items() if exercise.chapter == word]
+        else:
+            names.append(find(word).id)
+    return list(dict.fromkeys(names))
+
+
+def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
+    """The answers in some places by exercise. A file that cannot be read is named on stderr and passed over."""
+    found: dict[str, list[Answer]] = {name: [] for name in exercises()}
+    for path in reading.find_files(places):
+        try:
+            for answer in reading.answers(path):
+                if answer.exercise in found:
+                    found[answer.exercise].append(answer)
+                else:
+                    print(f"{answer.place}: there is no exercise {answer.exercise!r}", file=sys.stderr)
+        except (ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+    return found
+
+
+def judge(exercise: Exercise, answer: Answer) -> Report:
+    """Run what an answer depends on, then check it; both in one isolated process."""
+    if answer.problem:
+        return Report(exercise.id, exercise.title, "raised", (f"{answer.place}: {answer.problem}",))
+
+    def work(mark: isolation.Mark) -> Report:
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        mark("your own cells")
+        watch = Watch((), ())
+        try:
+            with watch.watching():
+                value = answer.load()
+        except NotImplementedError as error:
+            if not error.args:
+                return Report(exercise.id, exercise.title, "todo", ("Not attempted yet.",))
+            return _stopped(error)
+        except Exception as error:
+            return _stopped(error)
+        mark("the answer")
+        return examine(exercise, value, isolated=False)
+
+    def _stopped(error: Exception) -> Report:
+        says = f"{answer.place}: the code before the check stops with {type(error).__name__}: {error}"
+        return Report(exercise.id, exercise.title, "raised", (says,))
+
+    ended = isolation.run(work, exercise.seconds + LOADING)
+    if ended.value is not None:
+        return ended.value
+    if ended.how == "endless":
+        says = f"{answer.place}: still running after {exercise.seconds + LOADING:g} seconds, in {ended.reached}."
+        return Report(exercise.id, exercise.title, "endless", (says,))
+    says = f"{answer.place}: the process ended in {ended.reached}. Does it take too much memory, or call exit?"
+    return Report(exercise.id, exercise.title, "crashed", (says,))
+
+
+def _best(
+    exercise: Exercise, found: Sequence[Answer], known: Mapping[str, progress.State], fresh: bool
+) -> Report | None:
+    """The report on the best of several answers to one exercise; ``None`` where nothing new was to be checked."""
+    if not found:
+        return Report(exercise.id, exercise.title, "todo", ("Not attempted yet.",))
+    state = known.get(exercise.id)
+    if not fresh and state is not None and len(found) == 1 and state.answer == found[0].fingerprint:
+        return None
+    best: Report | None = None
+    for answer in found:
+        report = judge(exercise, answer)
+        progress.record(report, answer.fingerprint)
+        if best is None or best.verdict == "todo" or report.verdict == "passed":
+            best = report
+    return best
+
+
+def _check(places: Sequence[str], names: Sequence[str]) -> int:
+    found, status = collect(places), 0
+    for name in names:
+        report = _best(find(name), found[name], {}, fresh=True)
+        assert report is not None
+        status = max(status, int(report.verdict != "passed"))
+        print(_colored(report.mark, repr(report)))
+    return status
+
+
+def _list(places: Sequence[str]) -> int:
+    found, known = collect(places), progress.states()
+    marks: dict[str, str] = {}
+    for number, (name, exercise) in enumerate(exercises().items(), 1):
+        _note(f"checking {number} of {len(exercises())}: {name}")
+        report = _best(exercise, found[name], known, fresh=False)
+        marks[name] = report.mark if report is not None else Report(name, "", known[name].verdict, ()).mark  # type: ignore[arg-type]
+    _note("")
+    states = progress.states()
+    passed = sum(mark == "✓" for mark in marks.values())
+    print(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
+    for number, (chapter, title) in enumerate(CHAPTERS.items(), 1):
+        inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter]
+        if not inside:
+            continue
+        done = sum(marks[exercise.id] == "✓" for exercise in inside)
+        print(f"\n{number}. {title} ({chapter})  {done}/{len(inside)}")
+        for exercise in inside:
+            mark = marks[exercise.id]
+            before = "  passed before" if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
+            line = f"  {mark} {exercise.id:30} {exercise.kind:10} {exercise.level:7} {exercise.minutes:3} min{before}"
+            print(_colored(mark, line))
+    print("\n✓ passed   → a mistake with a name   ✗ not right   ○ not attempted")
+    print("An id or a chapter after the command shows the full reports; --help shows more.")
+    return 0
+
+
+def _watch(places: Sequence[str], names: Sequence[str]) -> int:
+    seen: dict[Path, float] = {}
+    last: dict[str, str] = {}
+    first = True
+    print("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
+    for changed in _changes(places, seen):
+        for name, found in collect([str(path) for path in changed]).items():
+            for answer in found:
+                if (names and name not in names) or last.get(name) == answer.fingerprint:
+                    continue
+                last[name] = answer.fingerprint
+                if first:
+                    continue  # as it was when the watch began
+                report = judge(find(name), answer)
+                progress.record(report, answer.fingerprint)
+                print(_colored(report.mark, f"{time.strftime('%H:%M:%S')} {report!r}"), flush=True)
+        first = False
+    return 0
+
+
+def _changes(places: Sequence[str], seen: dict[Path, float]) -> Iterator[list[Path]]:
+    """Again and again, the files that have been saved since the last look; all of them at first."""
+    while True:
+        times: dict[Path, float] = {}
+        for path in reading.find_files(places):
+            with contextlib.suppress(OSError):
+                times[path] = path.stat().st_mtime
+        changed = [path for path, when in times.items() if seen.get(path) != when]
+        seen.update(times)
+        if changed:
+            yield changed
+        time.sleep(PERIOD)
+
+
+def _show(exercise: Exercise) -> int:
+    print(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
+    print(exercise.task)
+    print(f"In the chapter “{CHAPTERS[exercise.chapter]}”; {len(exercise.hints)} hints.")
+    return 0
+
+
+def _hint(exercise: Exercise, number: Sequence[str]) -> int:
+    wanted = number[0] if number else "1"
+    if len(number) > 1 or not wanted.isdigit() or not 1 <= int(wanted) <= len(exercise.hints):
+        raise ValueError(f"{exercise.id} has the hints 1 to {len(exercise.hints)}; you asked for {' '.join(number)}")
+    print(f"Hint {wanted} of {len(exercise.hints)}: {exercise.hints[int(wanted) - 1]}")
+    return 0
+
+
+def _bar(done: int, total: int, width: int = 30) -> str:
+    full = width * done // max(total, 1)
+    return f"[{'█' * full}{'·' * (width - full)}]"
+
+
+def _colored(mark: str, text: str) -> str:
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    return text if plain or mark not in _COLORS else f"\x1b[{_COLORS[mark]}m{text}\x1b[0m"
+
+
+def _note(text: str) -> None:
+    """A line that the next one overwrites; nothing where the output is kept in a file."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r{text[:width]:<{width}}\r", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What the checker says: as text in a terminal, as a compact panel in a notebook."""
+
+import html
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal[
+    "todo",  # not attempted yet
+    "passed",
+    "mistake",  # a known misconception
+    "differs",  # another result than expected
+    "raised",  # an exception
+    "signature",  # cannot be called, or is no function
+    "type",
+    "length",
+    "shape",
+    "dtype",
+    "nan",
+    "input",  # changes its inputs
+    "seed",  # sets the seed of everybody's random numbers
+    "random",  # two results for one input
+    "ready-made",  # calls what it should build
+    "endless",
+    "recursion",
+    "memory",
+    "crashed",
+    "goal",  # an open experiment that is not there yet
+]
+
+_LOOKS: dict[str, tuple[str, str]] = {"todo": ("○", "#7f7f7f"), "passed": ("✓", "#2b8a57"), "mistake": ("→", "#b9770e")}
+_FAILED = ("✗", "#c0392b")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one check.
+
+    Attributes:
+        exercise: its id.
+        title: its title.
+        verdict: what happened.
+        says: one or more paragraphs; code in backticks.
+        see: the passage of the book that helps, or empty.
+        shown: input, expected and given, in lines; or empty.
+        printed: what the answer printed while it was checked.
+        mistake: the name of the misconception, where one was recognized.
+    """
+
+    exercise: str
+    title: str
+    verdict: Verdict
+    says: tuple[str, ...]
+    see: str = ""
+    shown: str = ""
+    printed: str = ""
+    mistake: str = ""
+
+    @property
+    def mark(self) -> str:
+        """One sign for the verdict."""
+        return _LOOKS.get(self.verdict, _FAILED)[0]
+
+    def __repr__(self) -> str:
+        lines = [f"{self.mark} {self.title}", *self.says]
+        if self.see:
+            lines.append(f"See {self.see}.")
+        if self.shown:
+            lines += ["", *self.shown.splitlines()]
+        if self.printed:
+            lines += ["", "Your code printed:", *self.printed.splitlines()]
+        return "\n".join([lines[0], *(f"  {line}".rstrip() for line in lines[1:])])
+
+    def _repr_html_(self) -> str:
+        color = _LOOKS.get(self.verdict, _FAILED)[1]
+        says = [*self.says, *([f"See {self.see}."] if self.see else [])]
+        head = f"<strong>{self.mark} {html.escape(self.title)}</strong>"
+        if self.verdict == "todo":
+            return panel(f"{head} · {marked_up(' '.join(self.says))}", color)
+        pieces = [head]
+        pieces += [f'<p style="margin:.2rem 0">{marked_up(text)}</p>' for text in says]
+        for head, text in (("", self.shown), ("Your code printed:", self.printed)):
+            if text:
+                pieces.append(f"<p style='margin:.2rem 0'>{head}</p>" if head else "")
+                pieces.append(
+                    '<pre style="margin:.3rem 0;padding:.3rem .5rem;overflow-x:auto;background:transparent;'
+                    f'color:inherit" tabindex="0">{html.escape(text)}</pre>'
+                )
+        return panel("".join(pieces), color)
+
+
+def panel(content: str, color: str) -> str:
+    """A box with a colored edge that keeps the page's own text color, so it reads on light and dark."""
+    style = (
+        f"border-left:.3rem solid {color};background:color-mix(in srgb, {color} 10%, transparent);"
+        "padding:.4rem .8rem;margin:.2rem 0;border-radius:.2rem"
+    )
+    return f'<div class="exercise-report" role="status" style="{style}">{content}</div>'
+
+
+def marked_up(text: str) -> str:
+    """Plain text as HTML, its `code` marked."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
