@@ -60,8 +60,10 @@ def _one_query(draw: Draw) -> Iterator[Case]:
 
 
 def _large_scores(draw: Draw) -> Iterator[Case]:
-    query, key, value = (draw.normal(*shape).double().numpy() for shape in ((4,), (3, 4), (3, 2)))
-    yield case(1000.0 * (1.0 + abs(query)), abs(key), value)
+    query, value = (draw.uniform(*shape, low=1.0, high=2.0).double().numpy() for shape in ((4,), (3, 2)))
+    key = np.array([[1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 0.5]])
+    yield case(1000.0 * query, key, value)
+    yield case(-1000.0 * query, key, value)
 
 
 ONE_QUERY = Implement(

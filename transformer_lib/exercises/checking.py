@@ -5,6 +5,7 @@ import linecache
 import re
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,11 +59,13 @@ def examine(
         return _predict(exercise, answer)
 
     def work(mark: isolation.Mark) -> Report:
-        try:
-            judge = _explore if isinstance(exercise, Explore) else _implement
-            return judge(exercise, answer, seed, mark)  # type: ignore[arg-type]
-        except MemoryError:
-            return _memory(exercise)
+        judge = _explore if isinstance(exercise, Explore) else _implement
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong code, the misconceptions too, may well overflow
+            try:
+                return judge(exercise, answer, seed, mark)  # type: ignore[arg-type]
+            except MemoryError:
+                return _memory(exercise)
 
     if not isolated:
         return work(lambda text: None)
