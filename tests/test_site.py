@@ -21,6 +21,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tools.browser import find
+from transformer_lib.exercises import exercises
+from transformer_lib.exercises import find as find_exercise
 
 ROOT = Path(__file__).parent.parent
 SITE = Path(os.environ.get("BOOK_SITE", ROOT / "_build" / "html"))
@@ -159,17 +161,25 @@ def test_page_fits_a_phone(browser: Browser, address: str, page_name: str) -> No
 
 
 LUMINANCE = """
+function parts(color) {
+  const [r, g, b, a] = color.match(/[\\d.]+/g).map(Number);
+  return [r, g, b, a ?? 1];
+}
 function luminance(color) {
-  const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(v => {
+  const [r, g, b] = parts(color).slice(0, 3).map(v => {
     v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
-function ground(element) {
+function ground(element) {  // what lies behind an element, with translucent layers laid over each other
+  const layers = [];
   for (let e = element; e; e = e.parentElement) {
-    const color = getComputedStyle(e).backgroundColor;
-    if (!/rgba\\(.*, 0\\)|transparent/.test(color)) return color;
+    const layer = parts(getComputedStyle(e).backgroundColor);
+    if (layer[3] > 0) layers.push(layer);
+    if (layer[3] === 1) break;
   }
-  return 'rgb(255, 255, 255)';
+  const color = layers.reverse().reduce(
+    (under, [r, g, b, a]) => [r, g, b].map((over, i) => a * over + (1 - a) * under[i]), [255, 255, 255]);
+  return `rgb(${color.join(', ')})`;
 }
 function contrast(element) {
   const [a, b] = [getComputedStyle(element).color, ground(element)].map(luminance);
@@ -256,6 +266,37 @@ def test_folded_code_opens_by_keyboard(browser: Browser, address: str) -> None:
         folded.locator("summary").focus()
         visit.page.keyboard.press("Enter")
         assert folded.get_attribute("open") is not None
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_exercise_on_its_page(browser: Browser, address: str, theme: str) -> None:
+    exercise = find_exercise("scaled-window")
+    with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html", theme=theme) as visit:
+        page = visit.page
+        box = page.locator("#ex-scaled-window")
+        hints = box.locator("details.sd-dropdown")
+        assert hints.count() == len(exercise.hints)
+        hints.nth(1).locator("summary").click()
+        assert exercise.hints[1].replace("`", "") in hints.nth(1).inner_text()
+        assert exercise.hints[2].replace("`", "") not in hints.nth(2).inner_text()
+        panel = page.locator(".exercise-report", has_text=exercise.title)
+        assert "Not attempted yet" in panel.inner_text()
+        page.add_script_tag(content=LUMINANCE)
+        assert panel.evaluate("contrast") > 4.5
+        grounds = panel.evaluate("panel => [ground(panel), ground(document.body)].map(luminance)")
+        assert abs(grounds[0] - grounds[1]) < 0.3, "the panel keeps the page's ground"
+
+
+@pytest.mark.browser
+def test_all_exercises_are_listed(browser: Browser, address: str) -> None:
+    with Visit(browser, f"{address}/exercises.html") as visit:
+        rows = visit.page.locator(".bd-article tbody tr")
+        assert rows.count() == len(exercises())
+        rows.nth(len(exercises()) // 2).locator("a").click()
+        visit.page.wait_for_load_state("networkidle")
+        assert urldefrag(visit.page.url).fragment.startswith("ex-")
+        assert visit.page.locator(f"#{urldefrag(visit.page.url).fragment}").is_visible()
 
 
 class Links(HTMLParser):

@@ -90,10 +90,9 @@ class Report:
 
 
 def panel(content: str, color: str) -> str:
-    """A box with a colored edge that keeps the page's own text color, so it reads on light and dark."""
+    """A box with an edge of a hexadecimal color; the text keeps the page's own, so it reads on light and dark."""
     style = (
-        f"border-left:.3rem solid {color};background:color-mix(in srgb, {color} 10%, transparent);"
-        "padding:.4rem .8rem;margin:.2rem 0;border-radius:.2rem"
+        f"border-left:.3rem solid {color};background:{color}1a;padding:.4rem .8rem;margin:.2rem 0;border-radius:.2rem"
     )
     return f'<div class="exercise-report" role="status" style="{style}">{content}</div>'
 
