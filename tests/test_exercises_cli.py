@@ -72,6 +72,19 @@ def test_only_what_an_answer_needs_is_run(tmp_path: Path) -> None:
     assert loaded(path)() == 17
 
 
+def test_a_model_that_another_cell_has_trained(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "a.ipynb",
+        "import random\ndef fit(model):\n    model.append(random.random())",
+        "for seed in range(3):\n    random.seed(seed)\n    raise RuntimeError('not needed')",
+        "def make():\n    return [random.random()]\nmodel = make()",
+        "losses = fit(model)",
+        "def use(model):\n    raise RuntimeError\nprint(len([model]))",
+        "check('x', model)",
+    )
+    assert len(loaded(path)) == 2
+
+
 def test_the_latest_meaning_counts(tmp_path: Path) -> None:
     path = notebook(
         tmp_path / "a.ipynb",

@@ -85,7 +85,7 @@ def examine(
 
 def passage(exercise: Exercise, see: str) -> str:
     """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
-    chapter, _, heading = see.rpartition(": ")
+    chapter, _, heading = see.partition(": ")
     if chapter in CHAPTERS and chapter != exercise.chapter:
         return f"“{heading}” in the chapter “{CHAPTERS[chapter]}”"
     return f"“{heading if chapter in CHAPTERS else see}”"

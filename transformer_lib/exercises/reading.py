@@ -32,6 +32,7 @@ class _Statement:
     defined: frozenset[str]  # those whose earlier meaning no longer matters
     needed: frozenset[str]
     late: frozenset[str]  # those of them that its functions look up when they are called
+    handed: frozenset[str]  # names that it hands to a call, which may change them: `fit(model, …)`
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def _only_checks(source: str) -> str:
 
 def _answers(path: Path, cells: Iterable[tuple[str, str, str]]) -> Iterator[Answer]:
     before: list[_Statement] = []
+    imported: set[str] = set()
     for _, place, source in cells:
         source = _plain(source)
         file = f"<{place}>"
@@ -183,7 +185,9 @@ def _answers(path: Path, cells: Iterable[tuple[str, str, str]]) -> Iterator[Answ
                 where = place if path.suffix == ".ipynb" else f"{place}, line {node.lineno}"
                 yield Answer(name, path, where, _slice(before, here, expression, path), expression)
             else:
-                here.append(_statement(node, file))
+                here.append(_statement(node, file, imported))
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    imported |= here[-1].defined
         before += here
 
 
@@ -205,12 +209,19 @@ def _checked(node: ast.stmt) -> tuple[str, ast.expr] | None:
     return (first.value, arguments[1]) if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 
-def _statement(node: ast.stmt, file: str) -> _Statement:
+def _statement(node: ast.stmt, file: str, imported: set[str]) -> _Statement:
     table = symtable.symtable(ast.unparse(node), file, "exec")
     defined = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     late = set(_globals(table))
     needed = {s.get_name() for s in table.get_symbols() if s.is_referenced()} | late
     changed = set(_changed(node))
+    if isinstance(node, ast.For | ast.While | ast.With | ast.If | ast.Try):
+        # `torch.set_num_threads(1)` sets something up; `torch.manual_seed(n)` within a loop serves the loop.
+        changed -= imported
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+    handed = {argument.id for call in calls for argument in call.args if isinstance(argument, ast.Name)}
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        handed = set()
     # Only what replaces a name for certain hides its earlier meaning.
     certain = isinstance(
         node,
@@ -224,7 +235,13 @@ def _statement(node: ast.stmt, file: str) -> _Statement:
     )
     hidden = defined - changed if certain else set()
     return _Statement(
-        node, file, frozenset(defined | changed), frozenset(hidden), frozenset(needed | changed), frozenset(late)
+        node,
+        file,
+        bound=frozenset(defined | changed),
+        defined=frozenset(hidden),
+        needed=frozenset(needed | changed),
+        late=frozenset(late),
+        handed=frozenset(handed),
     )
 
 
@@ -265,6 +282,8 @@ def _slice(
     # A module has no cells: there, only what is needed is run.
     own = here if path.suffix == ".ipynb" else []
     earlier = [*before, *([] if path.suffix == ".ipynb" else here)]
+    # What is handed in may be a model that an earlier cell has trained.
+    handed = {expression.id} if isinstance(expression, ast.Name) else set()
     chosen: list[_Statement] = []
     while True:
         needed = set(wanted)
@@ -272,7 +291,7 @@ def _slice(
             needed = (needed - one.defined) | one.needed
         found: list[_Statement] = []
         for one in reversed(earlier):
-            if one.bound & needed:
+            if one.bound & needed or one.handed & handed & needed:
                 found.append(one)
                 needed = (needed - one.defined) | one.needed
         if len(found) == len(chosen):
