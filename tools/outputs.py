@@ -12,10 +12,13 @@ no code cell of its notebook has changed.
 
 import argparse
 import hashlib
+import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -27,6 +30,7 @@ from tools import images
 ROOT = Path(__file__).parent.parent
 KEPT_METADATA = ("tags", "mystnb", "jupyter")  # of a cell; the rest belongs to editors
 IGNORED = "nbval-ignore-output"
+VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 
 
 def main() -> None:
@@ -79,7 +83,7 @@ def normalise(notebook: NotebookNode, stored: NotebookNode | None = None) -> Not
         The notebook.
     """
     same_code = stored is not None and _code(notebook) == stored.metadata.get("book", {}).get("code")
-    widgets = notebook.metadata.get("widgets")
+    widgets = _numbered(notebook)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -115,6 +119,36 @@ def normalise(notebook: NotebookNode, stored: NotebookNode | None = None) -> Not
         else:
             _keep_pictures(cell.outputs, previous.outputs)
     return notebook
+
+
+def _numbered(notebook: NotebookNode) -> dict[str, Any] | None:
+    """The states of the shown widgets, whose random names become numbers in the order of the page."""
+    stored = notebook.metadata.get("widgets", {}).get(STATE)
+    if not stored:
+        return None
+    shown = [
+        output.data[VIEW]["model_id"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if VIEW in output.get("data", {})
+    ]
+    names: dict[str, str] = {}
+    waiting = list(dict.fromkeys(shown))
+    while waiting:  # what is shown, and what that refers to
+        name = waiting.pop(0)
+        if name not in names and name in stored["state"]:
+            names[name] = f"figure-{len(names) + 1}"
+            waiting += re.findall(r"IPY_MODEL_([\w-]+)", json.dumps(stored["state"][name]))
+    text = json.dumps({new: stored["state"][old] for old, new in names.items()}, ensure_ascii=False, sort_keys=True)
+    for old, new in names.items():
+        text = text.replace(f"IPY_MODEL_{old}", f"IPY_MODEL_{new}")
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if VIEW in output.get("data", {}):
+                view = output.data[VIEW]
+                view["model_id"] = names.get(view["model_id"], view["model_id"])
+    return {STATE: {"state": json.loads(text), "version_major": 2, "version_minor": 0}}
 
 
 def _code(notebook: NotebookNode) -> str:

@@ -1,0 +1,324 @@
+"""The live figures: their mathematics, on the built page, from disk, without JavaScript, and in a live JupyterLab."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbformat import v4
+from playwright.sync_api import Browser, Locator, Page
+
+import transformer_lib as lib
+from tests.notebooks import CHAPTERS, ROOT, read
+from tests.test_site import LUMINANCE, SITE, Visit, address, browser  # noqa: F401 (fixtures)
+from tools.outputs import STATE, VIEW, normalise
+from transformer_lib import widgets
+from transformer_lib.widgets import AttentionFigure
+from transformer_lib.widgets.figure import LiveFigure, source, style
+
+CHAPTER_2 = "chapters/02_scaled_dot_product.html"
+
+
+def live_figure() -> AttentionFigure:
+    generator = np.random.default_rng(3)
+    key, value = generator.normal(size=(3, 4)).round(1), generator.random((3, 2)).round(1)
+    return AttentionFigure(["a", "b", "c"], [1.0, -0.5, 0.0, 2.0], key, value, widths=(4, 8))
+
+
+def by_library(state: dict[str, Any]) -> tuple[list[float], list[float]]:
+    width = state["d_k"]
+    query, key = (torch.tensor(state[name], dtype=torch.float64) for name in ("query", "key"))
+    scale = (width**-0.5 if state["scaled"] else 1.0) / state["temperature"]
+    value = torch.tensor(state["value"], dtype=torch.float64)
+    mask = torch.tensor([state["visible"]])
+    output, weights = lib.attention(query[None, :width], key[:, :width], value, mask, scale=scale)
+    return weights[0].tolist(), output[0].tolist()
+
+
+# ---- In Python.
+
+
+def test_python_computes_what_the_library_does() -> None:
+    figure = live_figure()
+    for change in ({}, {"d_k": 8}, {"scaled": False}, {"temperature": 0.5}, {"visible": [True, False, True]}):
+        for name, value in change.items():
+            setattr(figure, name, value)
+        weights, output = by_library(figure.get_state())
+        assert figure.weights == pytest.approx(weights)
+        assert figure.output == pytest.approx(output)
+    figure.visible = [False] * 3
+    assert figure.weights == [0.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"key": np.ones((2, 4))}, r"key must have shape \(3, d\)"),
+        ({"value": np.ones(3)}, r"value must have shape \(3, d_value\)"),
+        ({"query": [1.0]}, r"query must have shape \(4,\)"),
+        ({"widths": (2, 8)}, "widths must be at least the 4 numbers"),
+    ],
+)
+def test_sizes_that_do_not_fit(arguments: dict[str, Any], says: str) -> None:
+    right = {"query": np.ones(4), "key": np.ones((3, 4)), "value": np.ones((3, 2))}
+    with pytest.raises(ValueError, match=says):
+        AttentionFigure(["a", "b", "c"], **(right | arguments))
+
+
+def test_a_figure_has_a_name_and_a_still_picture() -> None:
+    bundle = live_figure()._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == "AttentionFigure(3 keys)"
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert live_figure()._repr_mimebundle_()[0]["image/png"] == bundle["image/png"]
+
+
+def test_normalising_numbers_the_figures() -> None:
+    def run(*ids: str) -> str:
+        cells = [
+            v4.new_code_cell("f", outputs=[v4.new_output("display_data", data={VIEW: {"model_id": name}})])
+            for name in ids
+        ]
+        state = {name: {"state": {"layout": f"IPY_MODEL_layout{name}", "n": i}} for i, name in enumerate(ids)}
+        state |= {f"layout{name}": {"state": {}} for name in ids} | {"forgotten": {"state": {}}}
+        notebook = v4.new_notebook(cells=cells, metadata={"widgets": {STATE: {"state": state}}})
+        return nbformat.writes(normalise(notebook))
+
+    assert run("x9", "a3") == run("b1", "z7")
+    assert "forgotten" not in run("a")
+    assert '"layout": "IPY_MODEL_figure-3"' in run("a", "b")
+
+
+# ---- As stored.
+
+
+def stored_figures() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in CHAPTERS:
+        for model in read(path).metadata.get("widgets", {}).get(STATE, {}).get("state", {}).values():
+            if "_esm" in model["state"]:
+                yield path, model["state"]
+
+
+def test_stored_figures_have_the_present_code() -> None:
+    # A page runs the JavaScript that its notebook stored.
+    found = list(stored_figures())
+    assert found
+    for path, state in found:
+        kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
+        assert issubclass(kind, LiveFigure)
+        assert (state["_esm"], state["_css"]) == (kind._esm, style()), (
+            f"run `make outputs NOTEBOOKS=chapters/{path.name}`"
+        )
+
+
+# ---- The mathematics, in the browser.
+
+
+def in_page(page: Page, name: str, expression: str, argument: Any = None) -> Any:
+    """Evaluate an expression with what a figure's module exports as `m`."""
+    script = f"""async ([code, x]) => {{
+        const m = await import(URL.createObjectURL(new Blob([code], {{type: "text/javascript"}})));
+        return {expression};
+    }}"""
+    return page.evaluate(script, [source(name), argument])
+
+
+@pytest.mark.browser
+def test_mathematics(browser: Browser) -> None:  # noqa: F811
+    page = browser.new_page()
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(7, generator=generator, dtype=torch.float64) * 30
+    weights = scores.softmax(0)
+    assert in_page(page, "attention", "m.softmax(x)", scores.tolist()) == pytest.approx(weights.tolist(), abs=1e-12)
+    jacobian = torch.diag(weights) - weights[:, None] * weights
+    assert in_page(page, "attention", "m.reaction(x)", weights.tolist()) == pytest.approx(jacobian.norm().item())
+    assert in_page(page, "attention", "m.softmax([1000, 999, -1000])") == pytest.approx(
+        [0.731059, 0.268941, 0], abs=1e-6
+    )
+    assert in_page(page, "attention", "m.softmax([1, 2], [false, false])") == [0, 0]
+    assert in_page(page, "attention", "m.number(-0.001)") == "0.00"
+    assert in_page(page, "attention", "m.number(-1.5, 1)") == "−1.5"
+    figure = live_figure()
+    for change in ({}, {"d_k": 8, "scaled": False}, {"temperature": 0.2}, {"visible": [False, True, True]}):
+        for name, value in change.items():
+            setattr(figure, name, value)
+        state = {
+            name: getattr(figure, name) for name in ("query", "key", "value", "d_k", "scaled", "temperature", "visible")
+        }
+        computed = in_page(page, "attention", "m.attend(x)", state)
+        assert computed["weights"] == pytest.approx(figure.weights, abs=1e-12)
+        assert computed["output"] == pytest.approx(figure.output, abs=1e-12)
+    page.close()
+
+
+# ---- On the page.
+
+
+def shown_weights(figure: Locator) -> list[float]:
+    return [float(text) for text in figure.locator("tbody td:nth-child(4)").all_inner_texts()]
+
+
+def state_of(figure: Locator) -> dict[str, Any]:
+    return dict(figure.evaluate("place => place.model.state"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_disk", [False, True], ids=["http", "disk"])
+def test_attention_figure(browser: Browser, address: str, from_disk: bool) -> None:  # noqa: F811
+    url = (SITE / CHAPTER_2).as_uri() if from_disk else f"{address}/{CHAPTER_2}"
+    with Visit(browser, url) as visit:
+        figure = visit.page.locator(".figure-place.awake").first
+        figure.wait_for()
+        figure.scroll_into_view_if_needed()
+        assert max(shown_weights(figure)) == 0.77  # as the chapter computes by hand
+
+        def agrees() -> dict[str, Any]:
+            state = state_of(figure)
+            weights, output = by_library(state)
+            assert shown_weights(figure) == pytest.approx(weights, abs=0.0051)
+            assert state["weights"] == pytest.approx(weights, abs=1e-9)
+            assert state["output"] == pytest.approx(output, abs=1e-9)
+            return state
+
+        # By keyboard.
+        width = figure.get_by_label("width d_k")
+        width.focus()
+        for _ in range(3):
+            visit.page.keyboard.press("ArrowRight")
+        assert agrees()["d_k"] == 256
+        figure.get_by_label("divide by √d_k").focus()
+        visit.page.keyboard.press("Space")
+        assert agrees()["scaled"] is False
+        assert max(shown_weights(figure)) > 0.9
+        assert "nearly zero" in figure.locator("[role=status]").inner_text()
+        figure.get_by_label("livro may be seen").focus()
+        visit.page.keyboard.press("Space")
+        assert agrees()["visible"][1] is False
+        assert shown_weights(figure)[1] == 0
+        # By mouse.
+        before = agrees()["query"]
+        box = figure.locator("svg").bounding_box()
+        assert box is not None
+        visit.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["width"])
+        visit.page.mouse.down()
+        visit.page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.2 * box["width"], steps=3)
+        visit.page.mouse.up()
+        after = agrees()["query"]
+        assert after[:2] == pytest.approx([0.0, 5.0], abs=0.11)
+        assert after[2:] == before[2:]
+    assert visit.faults == []
+
+
+@pytest.mark.browser
+def test_without_javascript_there_is_a_picture(browser: Browser) -> None:  # noqa: F811
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((SITE / CHAPTER_2).as_uri())
+    picture = page.locator(".figure-place img").first
+    assert picture.is_visible()
+    assert len(picture.get_attribute("alt") or "") > 40
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1300, 390])
+def test_nothing_moves_when_a_figure_wakes(browser: Browser, address: str, width: int) -> None:  # noqa: F811
+    with Visit(browser, f"{address}/{CHAPTER_2}", width=width) as visit:
+        place = visit.page.locator(".figure-place.awake").first
+        place.wait_for()
+        room, used = place.evaluate(
+            "p => [parseFloat(getComputedStyle(p).minHeight), p.firstElementChild.offsetHeight]"
+        )
+        assert used <= room + 8, "the figure needs more room than `heights` keeps free"
+        assert used >= 0.8 * room
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_figures_are_readable(browser: Browser, address: str, theme: str) -> None:  # noqa: F811
+    with Visit(browser, f"{address}/{CHAPTER_2}", theme=theme) as visit:
+        visit.page.locator(".figure-place.awake").first.wait_for()
+        visit.page.add_script_tag(content=LUMINANCE)
+        weak = visit.page.evaluate(
+            """() => [...document.querySelectorAll('.live-figure :is(span, th, td, output, p)')]
+              .filter(e => e.innerText.trim() && contrast(e) < 4.5).map(e => e.outerHTML.slice(0, 90))"""
+        )
+    assert weak == []
+
+
+# ---- In a live JupyterLab: the figure talks to its kernel.
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("lab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
+        "JUPYTER_DATA_DIR": str(folder / ".data"),
+    }
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += ["--ServerApp.token=", "--ServerApp.password=", f"--notebook-dir={folder}", "--LabApp.news_url=None"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/lab", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}", folder
+        finally:
+            server.terminate()
+
+
+def printed(output: Locator, last: str) -> list[float]:
+    """The numbers that a cell printed, as soon as it ends as expected."""
+    for _ in range(100):
+        words = output.inner_text().split() if output.count() else []
+        if words and words[-1] == last:
+            return [float(word) for word in words[1:-1]]
+        time.sleep(0.2)
+    raise AssertionError(f"the cell printed {words}")
+
+
+@pytest.mark.browser
+def test_figure_in_jupyterlab_talks_to_python(browser: Browser, lab: tuple[str, Path]) -> None:  # noqa: F811
+    url, folder = lab
+    words = "['a', 'b', 'c'], [1, 0], [[2, 0], [0, 1], [-1, 1]], [[1], [0], [0]], widths=(2, 8)"
+    cells = [
+        f"from transformer_lib.widgets import AttentionFigure\nfigure = AttentionFigure({words})\nfigure",
+        "print('weights', *[round(w, 6) for w in figure.weights], figure.d_k)",
+    ]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, folder / "live.ipynb")
+    page = browser.new_page(viewport={"width": 1300, "height": 1200})
+    page.goto(f"{url}/lab/tree/live.ipynb")
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+    page.get_by_text("| Idle").first.wait_for(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    figure = page.locator(".live-figure")
+    figure.wait_for(timeout=60_000)
+    output = page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    assert printed(output, last="2")[0] == pytest.approx(max(shown_weights(figure)), abs=0.0051)
+    figure.get_by_label("width d_k").focus()
+    page.keyboard.press("ArrowRight")
+    shown = shown_weights(figure)
+    page.wait_for_timeout(1000)  # for the kernel to hear of it
+    page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    assert printed(output, last="8") == pytest.approx(shown, abs=0.0051)
+    page.close()

@@ -1,0 +1,222 @@
+"""The translator in the page: its tokens, logits and texts are those of the library, and it can be used by anyone."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser, Page
+
+from tests.test_site import browser  # noqa: F401 (a fixture)
+from transformer_lib import StackConfig, Transformer
+from transformer_lib.data import fragment_pairs
+from transformer_lib.translator import Translator
+from transformer_lib.widgets import TranslatorFigure
+from transformer_lib.widgets.figure import source
+from transformer_lib.widgets.translator import PIECE, packed, write_scripts
+
+SENTENCES = [
+    "The book that you gave me was interesting.",
+    "Click the button to open the file (or press F5).",
+    "She doesn't like 42 old houses!",
+    "  two  spaces, and ⅓ of a naïve 漢字 – “quoted”; a+b=c $5 ~x",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator.load()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, translator: Translator) -> Iterator[Page]:  # noqa: F811
+    """A page with the figure's module as `m`, and the stored translator as `T`."""
+    opened = browser.new_page()
+    header, weights = packed(translator)
+    opened.evaluate(
+        """async ([code, header, text]) => {
+          window.m = await import(URL.createObjectURL(new Blob([code], {type: "text/javascript"})));
+          const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));
+          window.T = m.assemble(header, bytes.buffer);
+        }""",
+        [source("translator"), header, base64.b64encode(weights).decode()],
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.mark.browser
+def test_tokens(page: Page, translator: Translator) -> None:
+    pairs = fragment_pairs(40, torch.Generator().manual_seed(5))
+    for sentence in [*SENTENCES, *(pair.english for pair in pairs), *(pair.portuguese for pair in pairs)]:
+        encoded = translator.tokenizer.encode(sentence).ids
+        assert page.evaluate("text => T.tokenizer.encode(text)", sentence) == encoded, sentence
+        assert page.evaluate("ids => T.tokenizer.decode(ids)", encoded) == translator.decode(encoded), sentence
+
+
+@pytest.mark.browser
+def test_half_precision_numbers(page: Page) -> None:
+    bits = torch.arange(0, 65536, dtype=torch.int32).to(torch.uint16)
+    numbers = bits.view(torch.float16).float()
+    widened = page.evaluate("() => Array.from(m.widen(Uint16Array.from({length: 65536}, (_, i) => i)), String)")
+    for number, text in zip(numbers.tolist(), widened, strict=True):
+        assert (number != number and text == "NaN") or float(text.replace("Infinity", "inf")) == number
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_logits_and_looks(page: Page, translator: Translator, sentence: str) -> None:
+    from transformer_lib.plots import record_attention
+
+    source_ids = translator.encode([sentence])
+    target = [1, 400, 77, 2500, 18]
+    steps = page.evaluate(
+        """([source, target]) => {
+          const past = T.model.start(T.model.encode(source));
+          return target.map(id => { const {logits, looks} = T.model.step(past, id);
+            return {logits: Array.from(logits), looks}; });
+        }""",
+        [source_ids[0].tolist(), target],
+    )
+    with torch.inference_mode(), record_attention(translator.model) as record:
+        logits = translator.model(source_ids, torch.tensor([target]))[0]
+    torch.testing.assert_close(torch.tensor([step["logits"] for step in steps]), logits, atol=1e-3, rtol=0)
+    cross = torch.stack([calls[0][0] for name, calls in record.items() if "cross" in name])  # (layer, head, query, key)
+    looks = torch.tensor([step["looks"] for step in steps])  # (query, layer, head, key)
+    torch.testing.assert_close(looks.permute(1, 2, 0, 3), cross, atol=1e-4, rtol=0)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("beams", [1, 4])
+def test_texts(page: Page, translator: Translator, beams: int) -> None:
+    pairs = fragment_pairs(12, torch.Generator().manual_seed(6))
+    for sentence in [*SENTENCES[:3], *(pair.english for pair in pairs)]:
+        written = page.evaluate(
+            """([ids, beams]) => { let text;
+              for (text of m.write(T.model, T.model.encode(ids), beams, 80));
+              return T.tokenizer.decode(text.map(token => token.id)); }""",
+            [translator.encode([sentence])[0].tolist(), beams],
+        )
+        assert [written] == translator.translate([sentence], beams=beams)
+
+
+@pytest.mark.browser
+def test_a_text_grows_token_by_token(page: Page, translator: Translator) -> None:
+    lengths = page.evaluate(
+        "ids => [...m.write(T.model, T.model.encode(ids), 1, 80)].map(text => text.length)",
+        translator.encode(SENTENCES[:1])[0].tolist(),
+    )
+    assert lengths == list(range(1, len(lengths) + 1))
+    cut = page.evaluate(
+        "ids => [...m.write(T.model, T.model.encode(ids), 4, 3)].at(-1).length",
+        translator.encode(SENTENCES[:1])[0].tolist(),
+    )
+    assert cut == 3
+
+
+# ---- The figure.
+
+
+def bare_page(folder: Path, figure: TranslatorFigure) -> Path:
+    """A page with nothing but the figure, as the book's pages hold it."""
+    hidden = ("layout", "tabbable", "tooltip", "comm")
+    state = {name: value for name, value in figure.get_state().items() if name not in hidden}
+    stored = json.dumps({"state": {"figure-1": {"state": state}}})
+    loader = (Path(__file__).parent.parent / "_static" / "figures.js").read_text(encoding="utf-8")
+    path = folder / "page.html"
+    path.write_text(
+        f"""<!doctype html><html lang="en" data-content_root="./"><meta charset="utf-8"><title>A figure</title>
+        <div class="figure-place" data-model="figure-1"></div>
+        <script type="application/vnd.jupyter.widget-state+json">{stored}</script><script>{loader}</script></html>""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.browser
+def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tmp_path: Path) -> None:  # noqa: F811
+    write_scripts(tmp_path / "_static" / "translator", translator)
+    figure = TranslatorFigure(translator, examples=["You gave me a good book."])
+    opened = browser.new_page(viewport={"width": 800, "height": 900}, reduced_motion="reduce")
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on(
+        "request", lambda request: None if request.url.startswith(("file:", "blob:")) else faults.append(request.url)
+    )
+    opened.goto(bare_page(tmp_path, figure).as_uri())
+    opened.get_by_role("button", name="Load the translator").focus()
+    opened.keyboard.press("Enter")
+    field = opened.get_by_label("English")
+    field.wait_for()
+    status = opened.get_by_role("status")
+
+    def state() -> dict[str, Any]:
+        return dict(opened.locator(".figure-place").evaluate("place => place.model.state"))
+
+    def expect(sentence: str, beams: int, done: int) -> None:
+        opened.wait_for_function("done => document.querySelector('.figure-place').model.state.done === done", arg=done)
+        [expected] = translator.translate([sentence], beams=beams)
+        assert status.inner_text() == expected
+        assert (state()["translation"], state()["sentence"], state()["beams"]) == (expected, sentence, beams)
+
+    expect(SENTENCES[0], 1, done=1)
+    field.fill("The girl reads the small letter.")
+    opened.keyboard.press("Enter")
+    expect("The girl reads the small letter.", 1, done=2)
+    opened.get_by_label("search").select_option("four beams")
+    expect("The girl reads the small letter.", 4, done=3)
+    opened.get_by_label("or an example").select_option("You gave me a good book.")
+    expect("You gave me a good book.", 4, done=4)
+
+    tokens = opened.get_by_role("group", name="Translation, token by token").get_by_role("button")
+    tokens.nth(2).focus()
+    assert tokens.nth(2).get_attribute("aria-pressed") == "true"
+    weights = [float(text) for text in opened.locator(".lf-tokens small").all_inner_texts()]
+    assert sum(weights) == pytest.approx(1.0, abs=0.05)
+    assert len(weights) == translator.encode(["You gave me a good book."]).size(1)
+    assert opened.locator(".lf-rivals li").count() == 5
+    assert faults == []
+    opened.close()
+
+
+@pytest.mark.browser
+def test_missing_weights_are_told(browser: Browser, translator: Translator, tmp_path: Path) -> None:  # noqa: F811
+    opened = browser.new_page()
+    opened.goto(bare_page(tmp_path, TranslatorFigure(translator)).as_uri())
+    opened.get_by_role("button", name="Load the translator").click()
+    opened.get_by_role("button", name="are not where the page expects them").wait_for()
+    opened.close()
+
+
+# ---- In Python.
+
+
+def test_the_kernel_sends_the_weights(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = TranslatorFigure(translator)
+    sent: list[Any] = []
+    monkeypatch.setattr(figure, "send", lambda content, buffers: sent.append((content, buffers)))
+    figure._answer(figure, {"want": "something else"}, [])
+    figure._answer(figure, {"want": "weights"}, [])
+    [(header, [weights])] = sent
+    last = header["tensors"][-1]
+    assert last["start"] + 2 * last["count"] == len(weights) == 2 * sum(t["count"] for t in header["tensors"])
+    assert header["pieces"] == -(-len(weights) // PIECE)
+
+
+def test_a_model_that_the_page_cannot_run(translator: Translator) -> None:
+    config = StackConfig(d_model=12, n_heads=2, n_layers=1, d_ff=8, positions="rotary", pre_norm=True)
+    other = Translator(Transformer(5000, config), translator.tokenizer, {})
+    with pytest.raises(ValueError, match="pre-norm layers with ReLU and sinusoidal positions"):
+        TranslatorFigure(other)
+    with pytest.raises(ValueError, match="beams must be 1 or 4"):
+        TranslatorFigure(translator, beams=3)
+
+
+def test_its_still_picture_and_name(translator: Translator) -> None:
+    bundle = TranslatorFigure(translator)._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == "TranslatorFigure('The book that you gave me was interesting.')"
+    assert bundle["image/png"].startswith(b"\x89PNG")

@@ -1,0 +1,10 @@
+"""Figures that respond: in a notebook, and on a page without a kernel and without a network.
+
+Each figure is an anywidget: its data in traits, its mathematics in plain JavaScript in the file of the same name. So
+the same figure works in JupyterLab, VS Code and Colab, and on the built page, where a small loader wakes it.
+"""
+
+from transformer_lib.widgets.attention import AttentionFigure
+from transformer_lib.widgets.translator import TranslatorFigure
+
+__all__ = ["AttentionFigure", "TranslatorFigure"]

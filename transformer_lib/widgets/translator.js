@@ -1,0 +1,393 @@
+// The translator of chapter 10, running here: tokens, encoder, decoder with a cache, greedy and beam search.
+
+// ---- Tokens: byte-pair encoding, as the tokenizers library does it.
+
+export class Tokenizer {
+  constructor({ tokens, merges }) {
+    this.tokens = tokens;
+    this.ids = new Map(tokens.map((token, id) => [token, id]));
+    this.ranks = new Map(merges.map((pair, rank) => [pair, rank]));
+  }
+
+  /** The pieces of a text within which tokens may join: words, single punctuation marks, single digits. */
+  static pieces(text) {
+    const marked = text.replaceAll(" ", "▁");
+    const words = (marked.startsWith("▁") ? marked : "▁" + marked).split(/(?=▁)/);
+    return words.flatMap((word) => word.split(/([\p{P}$+<=>^`|~]|\p{N})/u)).filter((piece) => piece !== "");
+  }
+
+  encode(text) {
+    return Tokenizer.pieces(text).flatMap((piece) => this.join([...piece]).map((part) => this.ids.get(part) ?? 3));
+  }
+
+  /** Join neighbors, always the pair that was learned first, until no pair is known. */
+  join(parts) {
+    // A character without a token of its own stands alone, as the unknown.
+    for (;;) {
+      let best = Infinity, at = -1;
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const rank = this.ranks.get(`${parts[i]} ${parts[i + 1]}`) ?? Infinity;
+        if (rank < best) [best, at] = [rank, i];
+      }
+      if (at < 0) return parts;
+      const [left, right] = [parts[at], parts[at + 1]], joined = [];
+      for (let i = 0; i < parts.length; i++) {
+        const here = i + 1 < parts.length && parts[i] === left && parts[i + 1] === right;
+        joined.push(here ? left + right : parts[i]);
+        if (here) i++;
+      }
+      parts = joined;
+    }
+  }
+
+  decode(ids) {
+    return ids.filter((id) => id > 3).map((id) => this.tokens[id]).join("").replaceAll("▁", " ").replace(/^ /, "");
+  }
+}
+
+// ---- The model. A sequence is a list of vectors, each a Float32Array.
+
+/** Numbers of 16 bits as numbers of 32. */
+export function widen(halves) {
+  const wide = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) {
+    const sign = halves[i] & 0x8000 ? -1 : 1, exponent = (halves[i] >> 10) & 31, fraction = halves[i] & 1023;
+    if (exponent === 0) wide[i] = sign * 2 ** -24 * fraction;
+    else if (exponent === 31) wide[i] = fraction ? NaN : sign * Infinity;
+    else wide[i] = sign * 2 ** (exponent - 25) * (1024 + fraction);
+  }
+  return wide;
+}
+
+export class TransformerModel {
+  /** `tensors`: a map from PyTorch's names to Float32Arrays; a weight has `out × in` numbers. */
+  constructor({ encoder, decoder }, tensors) {
+    [this.encoder, this.decoder, this.tensors] = [encoder, decoder, tensors];
+    this.width = encoder.d_model;
+    this.vocabulary = tensors.get("embedding.weight").length / this.width;
+  }
+
+  linear(x, name) {
+    return this.product(x, this.tensors.get(`${name}.weight`), this.tensors.get(`${name}.bias`));
+  }
+
+  product(x, weight, bias) {
+    const inner = x.length, y = new Float32Array(weight.length / inner);
+    for (let row = 0, at = 0; row < y.length; row++) {
+      let sum = bias ? bias[row] : 0;
+      for (let i = 0; i < inner; i++, at++) sum += weight[at] * x[i];
+      y[row] = sum;
+    }
+    return y;
+  }
+
+  norm(x, name, eps) {
+    const scale = this.tensors.get(`${name}.weight`), shift = this.tensors.get(`${name}.bias`);
+    const mean = x.reduce((a, b) => a + b, 0) / x.length;
+    const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
+    return x.map((value, i) => ((value - mean) / Math.sqrt(variance + eps)) * scale[i] + shift[i]);
+  }
+
+  /** A token's vector with its position's waves. */
+  embed(id, position) {
+    const d = this.width, table = this.tensors.get("embedding.weight");
+    return Float32Array.from({ length: d }, (_, i) => {
+      const angle = position / 10000 ** ((i - (i % 2)) / d);
+      return table[id * d + i] * Math.sqrt(d) + (i % 2 ? Math.cos(angle) : Math.sin(angle));
+    });
+  }
+
+  /** Attention of one vector to projected keys and values. Returns the output, and each head's weights. */
+  attend(x, name, keys, values, heads) {
+    const query = this.linear(x, `${name}.q_proj`), size = query.length / heads, blended = new Float32Array(query.length);
+    const weights = [];
+    for (let head = 0; head < heads; head++) {
+      const from = head * size;
+      const scores = keys.map((key) => {
+        let sum = 0;
+        for (let i = from; i < from + size; i++) sum += query[i] * key[i];
+        return sum / Math.sqrt(size);
+      });
+      weights.push(softmax(scores));
+      values.forEach((value, j) => {
+        for (let i = from; i < from + size; i++) blended[i] += weights[head][j] * value[i];
+      });
+    }
+    return { output: this.linear(blended, `${name}.o_proj`), weights };
+  }
+
+  feedForward(x, name) {
+    return this.linear(this.linear(x, `${name}.up_proj`).map((value) => Math.max(0, value)), `${name}.down_proj`);
+  }
+
+  /** What the encoder makes of the source. */
+  encode(ids) {
+    const { n_layers, n_heads, norm_eps } = this.encoder;
+    let x = ids.map((id, position) => this.embed(id, position));
+    for (let layer = 0; layer < n_layers; layer++) {
+      const name = `encoder.layers.${layer}`;
+      const normed = x.map((vector) => this.norm(vector, `${name}.attention_residual.norm`, norm_eps));
+      const keys = normed.map((vector) => this.linear(vector, `${name}.attention.k_proj`));
+      const values = normed.map((vector) => this.linear(vector, `${name}.attention.v_proj`));
+      x = x.map((vector, i) => add(vector, this.attend(normed[i], `${name}.attention`, keys, values, n_heads).output));
+      x = x.map((vector) => {
+        const inner = this.norm(vector, `${name}.feed_forward_residual.norm`, norm_eps);
+        return add(vector, this.feedForward(inner, `${name}.feed_forward`));
+      });
+    }
+    return x.map((vector) => this.norm(vector, "encoder.final_norm", norm_eps));
+  }
+
+  /** An empty past, and the memory's keys and values for every layer. */
+  start(memory) {
+    return Array.from({ length: this.decoder.n_layers }, (_, layer) => {
+      const name = `decoder.layers.${layer}.cross_attention`;
+      return {
+        keys: [], values: [],
+        memoryKeys: memory.map((vector) => this.linear(vector, `${name}.k_proj`)),
+        memoryValues: memory.map((vector) => this.linear(vector, `${name}.v_proj`)),
+      };
+    });
+  }
+
+  /** The past of a text as that of another that goes on from it; vectors are shared, since none changes. */
+  fork(past) {
+    return past.map((layer) => ({ ...layer, keys: [...layer.keys], values: [...layer.values] }));
+  }
+
+  /** Read one token. Returns the logits of the next, and the weights to the source by layer and head. */
+  step(past, id) {
+    const { n_heads, norm_eps } = this.decoder, looks = [];
+    let x = this.embed(id, past[0].keys.length);
+    past.forEach((kept, layer) => {
+      const name = `decoder.layers.${layer}`;
+      let inner = this.norm(x, `${name}.self_attention_residual.norm`, norm_eps);
+      kept.keys.push(this.linear(inner, `${name}.self_attention.k_proj`));
+      kept.values.push(this.linear(inner, `${name}.self_attention.v_proj`));
+      x = add(x, this.attend(inner, `${name}.self_attention`, kept.keys, kept.values, n_heads).output);
+      inner = this.norm(x, `${name}.cross_attention_residual.norm`, norm_eps);
+      const asked = this.attend(inner, `${name}.cross_attention`, kept.memoryKeys, kept.memoryValues, n_heads);
+      x = add(x, asked.output);
+      looks.push(asked.weights);
+      inner = this.norm(x, `${name}.feed_forward_residual.norm`, norm_eps);
+      x = add(x, this.feedForward(inner, `${name}.feed_forward`));
+    });
+    x = this.norm(x, "decoder.final_norm", norm_eps);
+    return { logits: this.product(x, this.tensors.get("embedding.weight")), looks };
+  }
+}
+
+const add = (a, b) => a.map((value, i) => value + b[i]);
+
+// ---- Writing.
+
+const BEGIN = 1, END = 2, NEVER = [0, 1, 3], ALPHA = 0.6;
+
+/** Log-probabilities; tokens that are never written get minus infinity, as in transformer_lib.generation. */
+export function logProbabilities(logits) {
+  const allowed = Array.from(logits, (logit, id) => (NEVER.includes(id) ? -Infinity : logit));
+  const largest = allowed.reduce((a, b) => Math.max(a, b), -Infinity);
+  const sum = allowed.reduce((total, logit) => total + Math.exp(logit - largest), 0);
+  return allowed.map((logit) => logit - largest - Math.log(sum));
+}
+
+/** The penalty of Wu et al. (2016) by which a sum of log-probabilities is divided. */
+const penalty = (length) => ((5 + length) / 6) ** ALPHA;
+
+/**
+ * Write a text with one beam (greedily) or several, as transformer_lib.beam_search does.
+ * A generator: after each step it yields the leading text, so that one can watch it grow.
+ * A text is a list of {id, log, looks, rivals}.
+ */
+export function* write(model, memory, beams, longest) {
+  const best = (numbers, count) => {
+    const found = [];
+    numbers.forEach((value, id) => {
+      if (found.length < count || value > found[found.length - 1].value) {
+        const at = found.findIndex((other) => value > other.value);
+        found.splice(at < 0 ? found.length : at, 0, { id, value });
+        if (found.length > count) found.pop();
+      }
+    });
+    return found;
+  };
+  let alive = [{ text: [], total: 0, past: model.start(memory), last: BEGIN }];
+  let ended = null;
+  for (let step = 1; step <= longest && alive.length; step++) {
+    const candidates = [];
+    for (const beam of alive) {
+      const { logits, looks } = model.step(beam.past, beam.last), logs = logProbabilities(logits);
+      const likely = best(logs, Math.max(5, 2 * beams));
+      const rivals = likely.slice(0, 5).map(({ id, value }) => ({ id, probability: Math.exp(value) }));
+      for (const { id, value } of likely.slice(0, 2 * beams)) {
+        candidates.push({ beam, total: beam.total + value, token: { id, log: value, looks, rivals } });
+      }
+    }
+    candidates.sort((a, b) => b.total - a.total);
+    const next = [];
+    candidates.slice(0, 2 * beams).forEach(({ beam, total, token }, rank) => {
+      const text = [...beam.text, token], ends = token.id === END || step === longest;
+      if (ends && rank < beams) {
+        const score = beams > 1 ? total / penalty(step) : total;
+        if (!ended || score > ended.score) ended = { text, score };
+      } else if (!ends && next.length < beams) next.push({ text, total, beam, last: token.id });
+    });
+    if (beams === 1 && ended) break;
+    const reach = beams > 1 ? Math.max(penalty(Math.min(step + 1, longest)), penalty(longest)) : 1;
+    if (!next.length || (ended && next[0].total / reach <= ended.score)) break;
+    alive = next.map((one) => ({ ...one, past: model.fork(one.beam.past) }));
+    yield alive[0].text;
+  }
+  if (ended) yield ended.text;
+}
+
+// ---- The weights: asked for by a click, from the page's own folder or from the kernel.
+
+/** Put together what was sent in pieces. `header.tensors` lists names, places and sizes in the bytes. */
+export function assemble(header, bytes) {
+  const tensors = new Map(
+    header.tensors.map(({ name, start, count }) => [name, widen(new Uint16Array(bytes.slice(start, start + 2 * count)))]),
+  );
+  return { tokenizer: new Tokenizer(header.tokenizer), model: new TransformerModel(header.config, tensors) };
+}
+
+/** Load the weights as scripts, which a page may do even when it was opened from disk. */
+async function fromPage(report) {
+  const root = new URL(document.documentElement.dataset.content_root ?? "./", location.href);
+  const pieces = (globalThis.attentionTranslator = []);
+  const load = (name) =>
+    new Promise((resolve, reject) => {
+      const script = make("script", { src: new URL(`_static/translator/${name}.js`, root).href });
+      script.onload = () => resolve(script.remove());
+      script.onerror = () => reject(new Error("the translator's weights are not where the page expects them"));
+      document.head.append(script);
+    });
+  await load("header");
+  const header = pieces.pop();
+  for (let number = 0; number < header.pieces; number++) {
+    await load(String(number));
+    report((number + 1) / header.pieces);
+  }
+  const parts = pieces.map((text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)));
+  delete globalThis.attentionTranslator;
+  return assemble(header, new Uint8Array(await new Blob(parts).arrayBuffer()).buffer);
+}
+
+/** Ask the kernel. */
+function fromKernel(model, report) {
+  return new Promise((resolve) => {
+    model.on("msg:custom", function hear(message, buffers) {
+      model.off("msg:custom", hear);
+      report(1);
+      const view = buffers[0];
+      resolve(assemble(message, view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)));
+    });
+    model.send({ want: "weights" });
+  });
+}
+
+// ---- The figure.
+
+function render({ model, el }) {
+  let translator = null, run = 0, text = [], source = [], chosen = 0;
+  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  const load = make("button", { type: "button", class: "lf-button", text: "Load the translator (8 MB)", onclick: wake });
+  const progress = make("progress", { max: 1, value: 0, "aria-label": "loading", hidden: true });
+  const sentence = make("input", { type: "text", class: "lf-text", maxlength: 200, lang: "en", spellcheck: false, autocomplete: "off" });
+  const examples = make("select", { onchange: () => { sentence.value = examples.value; start(); } },
+    ...model.get("examples").map((example) => make("option", { text: example, value: example })));
+  const search = make("select", { onchange: () => { model.set("beams", Number(search.value)); model.save_changes(); start(); } },
+    make("option", { value: 1, text: "greedy" }), make("option", { value: 4, text: "four beams" }));
+  const go = make("button", { type: "submit", class: "lf-button", text: "Translate" });
+  const form = make("form", { class: "lf-form", onsubmit: (event) => { event.preventDefault(); start(); } },
+    make("label", {}, make("span", { text: "English" }), sentence),
+    make("label", {}, make("span", { text: "or an example" }), examples),
+    make("label", {}, make("span", { text: "search" }), search), go);
+  const english = make("div", { class: "lf-tokens", lang: "en" });
+  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "group", "aria-label": "Translation, token by token" });
+  const whole = make("p", { class: "lf-whole", lang: "pt-BR", role: "status" });
+  const layer = make("select", { onchange: look },
+    make("option", { value: "all", text: "all layers" }),
+    ...Array.from({ length: model.get("layers") }, (_, i) => make("option", { value: i, text: `layer ${i + 1}` })));
+  const rivals = make("ol", { class: "lf-rivals", "aria-label": "The likeliest tokens at this step" });
+  const note = make("p", { class: "lf-note", text: "Choose a Portuguese token to see where the decoder looked when it wrote it, and what else it considered." });
+  const room = make("div", { hidden: true }, form,
+    make("p", { class: "lf-head", text: "English tokens" }), english,
+    make("p", { class: "lf-head", text: "Portuguese, as it is written" }), portuguese, whole,
+    make("div", { class: "lf-row" }, make("label", {}, make("span", { text: "attention of " }), layer)), note, rivals);
+  frame(el, make("div", { class: "lf-row" }, load, progress), room);
+
+  async function wake() {
+    load.disabled = true;
+    progress.hidden = false;
+    const report = (share) => (progress.value = share);
+    try {
+      translator = await (model.page ? fromPage(report) : fromKernel(model, report));
+    } catch (error) {
+      load.disabled = false;
+      load.textContent = `${error.message}. Try again`;
+      return;
+    }
+    load.parentElement.hidden = true;
+    room.hidden = false;
+    sentence.value = model.get("sentence");
+    search.value = model.get("beams");
+    start();
+    sentence.focus({ preventScroll: true });
+  }
+
+  /** Translate what stands in the field, and show the text as it grows. */
+  async function start() {
+    if (!translator || !sentence.value.trim()) return;
+    const mine = ++run, words = sentence.value.trim().replace(/\s+/g, " ");
+    source = [...translator.tokenizer.encode(words), END];
+    const memory = translator.model.encode(source.slice(0, model.get("longest")));
+    english.replaceChildren(...source.map((id) => make("span", { class: "lf-token", text: spelled(id) }, make("small", {}))));
+    text = [];
+    for (const written of write(translator.model, memory, Number(search.value), model.get("longest"))) {
+      text = written;
+      chosen = text.length - 1;
+      show();
+      await new Promise((resolve) => setTimeout(resolve, calm() ? 0 : 120));
+      if (run !== mine) return; // another sentence was asked for
+    }
+    model.set({ sentence: words, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
+    model.save_changes();
+    choose(0);
+  }
+
+  const spelled = (id) => (id === END ? "end" : translator.tokenizer.tokens[id].replace("▁", "·"));
+
+  function show() {
+    portuguese.replaceChildren(...text.map((token, i) =>
+      make("button", { type: "button", class: "lf-token", text: spelled(token.id), "aria-pressed": i === chosen,
+        onclick: () => choose(i), onpointerenter: () => choose(i), onfocus: () => choose(i) })));
+    whole.textContent = translator.tokenizer.decode(text.map((token) => token.id));
+    look();
+  }
+
+  function choose(i) {
+    if (i === chosen) return;
+    chosen = i;
+    [...portuguese.children].forEach((button, j) => button.setAttribute("aria-pressed", j === chosen));
+    look();
+  }
+
+  /** The weights of the chosen token, the mean over heads, and its rivals. */
+  function look() {
+    const token = text[chosen];
+    if (!token) return;
+    const heads = layer.value === "all" ? token.looks.flat() : token.looks[Number(layer.value)];
+    [...english.children].forEach((word, j) => {
+      const weight = heads.reduce((sum, weights) => sum + (weights[j] ?? 0), 0) / heads.length;
+      word.style.setProperty("--weight", weight);
+      word.lastElementChild.textContent = number(weight);
+    });
+    rivals.replaceChildren(...token.rivals.map(({ id, probability }) =>
+      make("li", { lang: "pt-BR" }, make("span", { text: spelled(id) }), make("span", { class: "lf-number", text: number(probability) }),
+        make("span", { class: "lf-bar", style: `background:var(--lf-output);width:${10 * probability}rem` }))));
+  }
+}
+
+export default { render };

@@ -1,0 +1,148 @@
+"""The stored translator, running in the page: type an English sentence, and see the translation grow."""
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+import traitlets
+from matplotlib.figure import Figure as Picture
+
+from transformer_lib.data.tokens import BOS_ID, EOS_ID, UNKNOWN_ID
+from transformer_lib.generation import greedy
+from transformer_lib.plots import heatmap, record_attention
+from transformer_lib.translator import Translator
+from transformer_lib.widgets.figure import LiveFigure, source
+
+#: Bytes of weights in each script of the page, so that loading can report its progress.
+PIECE = 600_000
+
+
+def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
+    """What the page needs of a translator: a header that JSON can hold, and the weights as float16 in a row.
+
+    Args:
+        translator: with sinusoidal positions, layer normalization before the sublayers, and ReLU.
+
+    Raises:
+        ValueError: the model makes other choices, which the page's JavaScript does not know.
+    """
+    for stack in (translator.model.encoder, translator.model.decoder):
+        config = stack.config
+        found = (config.positions, config.norm, config.pre_norm, config.activation, config.gated, config.bias)
+        if found != ("sinusoidal", "layer", True, "relu", False, True) or config.n_kv_heads or config.attention_scale:
+            raise ValueError(f"the page runs pre-norm layers with ReLU and sinusoidal positions; got {config}")
+    tokenizer = json.loads(translator.tokenizer.to_str())["model"]
+    tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["merges"]]
+    weights, tensors = bytearray(), []
+    for name, tensor in translator.model.state_dict().items():
+        tensors.append({"name": name, "start": len(weights), "count": tensor.numel()})
+        weights += tensor.detach().cpu().half().contiguous().numpy().tobytes()
+    header = {
+        "config": {
+            part: {name: getattr(stack.config, name) for name in ("d_model", "n_heads", "n_layers", "norm_eps")}
+            for part, stack in (("encoder", translator.model.encoder), ("decoder", translator.model.decoder))
+        },
+        "tokenizer": {"tokens": tokens, "merges": merges},
+        "tensors": tensors,
+        "pieces": -(-len(weights) // PIECE),
+    }
+    return header, bytes(weights)
+
+
+def write_scripts(folder: Path, translator: Translator) -> None:
+    """Write the translator as classic scripts, which a page can load even when it was opened from disk.
+
+    Args:
+        folder: for ``header.js`` and ``0.js``, ``1.js``, …; made where it is missing.
+        translator: see :func:`packed`.
+    """
+    header, weights = packed(translator)
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = [weights[start : start + PIECE] for start in range(0, len(weights), PIECE)]
+    texts = {"header": json.dumps(header, ensure_ascii=False, separators=(",", ":"))}
+    texts |= {str(number): json.dumps(base64.b64encode(piece).decode()) for number, piece in enumerate(pieces)}
+    for name, text in texts.items():
+        (folder / f"{name}.js").write_text(f"attentionTranslator.push({text});\n", encoding="utf-8")
+
+
+class TranslatorFigure(LiveFigure):
+    """A translator that runs in the page, from weights that are loaded on a click.
+
+    Args:
+        translator: what the kernel sends, and what the still picture shows; the library's own unless given. The built
+            page always runs the library's own.
+        sentence: the English sentence at first.
+        examples: sentences to choose from.
+        beams: 1 for greedy, 4 for beam search with the length penalty of :meth:`Translator.translate`.
+
+    Attributes:
+        translation: of ``sentence``, as soon as the page has written it.
+
+    Raises:
+        ValueError: another number of beams, or a model that the page cannot run.
+    """
+
+    _esm = source("translator")
+    sentence = traitlets.Unicode().tag(sync=True)
+    examples = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    beams = traitlets.Int(1).tag(sync=True)
+    layers = traitlets.Int().tag(sync=True)
+    longest = traitlets.Int(80).tag(sync=True)
+    translation = traitlets.Unicode("").tag(sync=True)
+    done = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        translator: Translator | None = None,
+        *,
+        sentence: str = "The book that you gave me was interesting.",
+        examples: Sequence[str] = (),
+        beams: int = 1,
+    ):
+        if beams not in (1, 4):
+            raise ValueError(f"beams must be 1 or 4; got {beams}")
+        self._translator = translator or Translator.load()
+        packed(self._translator)
+        super().__init__(
+            sentence=sentence,
+            examples=[sentence, *(one for one in examples if one != sentence)],
+            beams=beams,
+            layers=self._translator.model.decoder.config.n_layers,
+            heights=(460, 640),
+        )
+        self.on_msg(self._answer)
+
+    def _answer(self, _: object, content: dict[str, Any], buffers: object) -> None:
+        if content.get("want") == "weights":
+            header, weights = packed(self._translator)
+            self.send(header, buffers=[weights])
+
+    def picture(self) -> Picture:
+        """The translation of the sentence, and where the decoder looks."""
+        model, tokenizer = self._translator.model, self._translator.tokenizer
+        source_ids = self._translator.encode([self.sentence])
+        written = greedy(
+            model, BOS_ID, source_ids, eos_id=EOS_ID, max_new_tokens=self.longest, forbidden=(BOS_ID, UNKNOWN_ID)
+        )
+        shifted = written.new_full(written.shape, BOS_ID)
+        shifted[:, 1:] = written[:, :-1]
+        with record_attention(model) as record:
+            model(source_ids, shifted)
+        cross = [calls[0] for name, calls in record.items() if "cross" in name]
+        weights = torch.stack([weights[0].mean(0) for weights in cross]).mean(0)  # over heads, then layers
+        spelled = [
+            [str(tokenizer.id_to_token(number)).replace("▁", "·").replace("<eos>", "end") for number in row.tolist()]
+            for row in (written[0], source_ids[0])
+        ]
+        figure, ax = plt.subplots(figsize=(7, 4.4))
+        heatmap(weights.numpy(), spelled[0], spelled[1], ax=ax, annotate=False)
+        ax.set_title(self._translator.decode(written[0].tolist()))
+        return figure
+
+    def __repr__(self) -> str:
+        return f"TranslatorFigure({self.sentence!r})"
