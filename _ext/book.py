@@ -75,15 +75,36 @@ def size_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             picture["width"] = f"{width * CSS_PIXELS_PER_INCH / FIGURE_DPI:.0f}px"
 
 
-def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
-    """The theme preloads its icons' fonts, which browsers refuse on pages opened from disk, with an error each."""
+# What the theme and its parts write, and what stands there instead.
+MENDED = (
+    # Fonts of icons, preloaded: browsers refuse them on pages opened from disk, with an error each.
+    (re.compile(r'<link rel="preload" as="font"[^>]*>\s*'), ""),
+    # For those who do not see the page: the sidebar is a landmark; a list of sources holds list items; and the
+    # arguments of a function, one a line, are no definitions of terms.
+    (
+        re.compile(r'<div class="bd-sidebar-primary'),
+        '<div role="complementary" aria-label="The book" class="bd-sidebar-primary',
+    ),
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    (
+        re.compile(r'<dl>(\s*(?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL),
+        lambda found: (
+            '<div class="sig-params">' + found[1].replace("<dd>", "<div>").replace("</dd>", "</div>") + "</div>"
+        ),
+    ),
+)
+
+
+def mend_pages(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        lean = re.sub(r'<link rel="preload" as="font"[^>]*>\s*', "", text)
-        if lean != text:
-            page.write_text(lean, encoding="utf-8")
+        mended = text
+        for pattern, instead in MENDED:
+            mended = pattern.sub(instead, mended)
+        if mended != text:
+            page.write_text(mended, encoding="utf-8")
 
 
 def drop_unused_scripts(
@@ -103,5 +124,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", size_figures)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", drop_font_preloads)
+    app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

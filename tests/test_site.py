@@ -211,6 +211,29 @@ def test_page_is_readable(browser: Browser, address: str, page_name: str) -> Non
     assert sorted(set(weak))[:10] == []
 
 
+AXE = (Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.browser
+@every_page
+def test_page_is_made_for_everyone(browser: Browser, address: str, page_name: str) -> None:
+    if page_name == "index.html":
+        pytest.skip("it only leads to intro.html")
+    found = []
+    with Visit(browser, f"{address}/{page_name}") as visit:
+        page = visit.page
+        for place in page.locator(".figure-place").all():
+            place.and_(page.locator(".awake")).wait_for()
+        page.evaluate(AXE)
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+            page.wait_for_timeout(300)  # colors may fade over
+            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            found += [(theme, one["id"], one["nodes"][0]["html"][:120], one["help"]) for one in result["violations"]]
+    assert found == []
+
+
 @pytest.mark.browser
 @every_chapter
 def test_figures_blend_with_a_dark_page(browser: Browser, address: str, page_name: str) -> None:
