@@ -154,9 +154,9 @@ def _without_norm(self: PlainEncoderLayer, x: Tensor, mask: Tensor | None = None
 
 
 def _try(answer: Any, n_heads: int, d_ff: int, x: Tensor, mask: Tensor | None = None) -> Any:
-    """A ``forward`` is tried on a layer; so is a whole class."""
+    """A ``forward`` is tried on a layer; so is that of a whole class."""
     layer = with_weights(PlainEncoderLayer, PlainEncoderLayer, x.size(-1), n_heads, d_ff, dtype=x.dtype)
-    return (answer.forward if isinstance(answer, type) else answer)(layer, x, mask)
+    return getattr(answer, "forward", answer)(layer, x, mask)
 
 
 def _partly(draw: Draw) -> Iterator[Case]:
