@@ -3,6 +3,7 @@
     python -m tools.outputs                       # every chapter
     python -m tools.outputs chapters/02*.ipynb    # one
     python -m tools.outputs --fresh …             # measure again what depends on the machine
+    python -m tools.outputs --figures             # give stored figures the present JavaScript and style; run nothing
 
 What is normalised: cell numbers count 1, 2, …; cell ids follow from the cells' contents; metadata of editors and
 machines is dropped; pieces of one output stream are joined. A picture that shows the same as the stored one (see
@@ -26,6 +27,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from tools import images
+from transformer_lib import widgets
 
 ROOT = Path(__file__).parent.parent
 KEPT_METADATA = ("tags", "mystnb", "jupyter")  # of a cell; the rest belongs to editors
@@ -37,13 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="every chapter unless given")
     parser.add_argument("--fresh", action="store_true", help="store machine-dependent outputs anew")
+    parser.add_argument("--figures", action="store_true", help="only renew the code of the live figures; run nothing")
     arguments = parser.parse_args()
     # One thread, as in the tests: sums then come out in one order.
     os.environ["OMP_NUM_THREADS"] = "1"
     for path in arguments.notebooks or sorted((ROOT / "chapters").glob("*.ipynb")):
         start = time.perf_counter()
         try:
-            changed = store(path, fresh=arguments.fresh)
+            changed = renew(path) if arguments.figures else store(path, fresh=arguments.fresh)
         except CellExecutionError as error:
             sys.exit(f"{path}: a cell failed, nothing was stored\n{error}")
         print(f"{path.name}: {'stored' if changed else 'unchanged'} ({time.perf_counter() - start:.0f} s)")
@@ -63,7 +66,27 @@ def store(path: Path, *, fresh: bool = False) -> bool:
         extra_arguments=["--log-level=ERROR"],
     )
     client.execute()
-    after = nbformat.writes(normalise(notebook, None if fresh else stored)) + "\n"
+    return _written(path, before, normalise(notebook, None if fresh else stored))
+
+
+def renew(path: Path) -> bool:
+    """Give the stored figures of a notebook the present code of their classes; whether the file changed.
+
+    What they show stays: run the notebook where a figure's Python has changed.
+    """
+    before = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(before, as_version=4)
+    for model in notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {}).values():
+        state = model["state"]
+        if "_anywidget_id" in state:
+            kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
+            state["_esm"], state["_css"] = kind._esm, kind._css
+    return _written(path, before, notebook)
+
+
+def _written(path: Path, before: str, notebook: NotebookNode) -> bool:
+    """Write a notebook if it differs from what its file held; whether it did."""
+    after = nbformat.writes(notebook) + "\n"
     if after == before:
         return False
     temporary = path.with_suffix(".tmp")

@@ -6,9 +6,18 @@ the same figure works in JupyterLab, VS Code and Colab, and on the built page, w
 
 from transformer_lib.widgets.attention import AttentionFigure
 from transformer_lib.widgets.beam import BeamFigure
+from transformer_lib.widgets.heads import HeadView
 from transformer_lib.widgets.positions import PositionsFigure
 from transformer_lib.widgets.stream import StreamFigure
 from transformer_lib.widgets.transformer_map import TransformerMap
 from transformer_lib.widgets.translator import TranslatorFigure
 
-__all__ = ["AttentionFigure", "BeamFigure", "PositionsFigure", "StreamFigure", "TransformerMap", "TranslatorFigure"]
+__all__ = [
+    "AttentionFigure",
+    "BeamFigure",
+    "HeadView",
+    "PositionsFigure",
+    "StreamFigure",
+    "TransformerMap",
+    "TranslatorFigure",
+]
