@@ -1,8 +1,15 @@
 """Live figures on the page: where a notebook shows one, the page has its still picture, and room for it to wake.
 
 The loader (``_static/figures.js``) replaces the picture by the figure. Without JavaScript the picture stays.
+
+A page of text shows a figure of a chapter, the first one, by a directive whose content is a caption::
+
+    ```{live-figure} chapters/01_why_attention
+    *The book that you gave me was interesting.*
+    ```
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +17,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
 
 from transformer_lib.translator import TRANSLATOR, Translator
 from transformer_lib.widgets.translator import write_scripts
@@ -35,19 +43,56 @@ class PlaceFigures(SphinxPostTransform):
             if self.app.builder.format != "html" or "image/png" not in forms:
                 continue
             model = json.loads(forms[VIEW][0].astext().split(">", 1)[1].rsplit("<", 1)[0])["model_id"]
-            wide, phone = self._heights(model)
-            start = f'<div class="figure-place" data-model="{model}" style="--wide:{wide}px;--phone:{phone}px">'
-            bundle.replace_self(
-                [nodes.raw("", start, format="html"), *forms["image/png"], nodes.raw("", "</div>", format="html")]
-            )
+            states = stored_states(Path(self.env.doc2path(self.env.docname)), model)
+            bundle.replace_self(place(model, states, forms["image/png"]))
 
-    def _heights(self, model: str) -> tuple[int, int]:
-        path = Path(self.env.doc2path(self.env.docname))
-        widgets = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("widgets", {})
-        if model not in widgets.get(STATE, {}).get("state", {}):
-            raise ValueError(f"{path.name}: a live figure has no stored state; run `make outputs`")
-        wide, phone = widgets[STATE]["state"][model]["state"]["heights"]
-        return wide, phone
+
+def stored_states(path: Path, model: str) -> dict[str, Any]:
+    """The states of all figures of a notebook, the given one among them."""
+    widgets = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("widgets", {})
+    states: dict[str, Any] = widgets.get(STATE, {}).get("state", {})
+    if model not in states:
+        raise ValueError(f"{path.name}: a live figure has no stored state; run `make outputs`")
+    return states
+
+
+def place(model: str, states: dict[str, Any], still: list[nodes.Node]) -> list[nodes.Node]:
+    """A figure's still picture, in a place of its own that the loader finds."""
+    wide, phone = states[model]["state"]["heights"]
+    start = f'<div class="figure-place" data-model="{model}" style="--wide:{wide}px;--phone:{phone}px">'
+    return [nodes.raw("", start, format="html"), *still, nodes.raw("", "</div>", format="html")]
+
+
+class ShowFigure(SphinxDirective):
+    """Show the first live figure of a chapter on a page of text."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir) / f"{self.arguments[0]}.ipynb"
+        self.env.note_dependency(str(path))
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        shown = (
+            (cell["metadata"]["mystnb"]["image"]["alt"], output["data"])
+            for cell in cells
+            for output in cell.get("outputs", [])
+            if VIEW in output.get("data", {})
+        )
+        alt, data = next(shown, (None, None))
+        if data is None:
+            raise self.error(f"{path.name} shows no live figure")
+        model = data[VIEW]["model_id"]
+        states = stored_states(path, model)
+        picture = Path(self.env.srcdir) / "_build" / "live-figures" / f"{path.stem}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(base64.b64decode(data["image/png"]))
+        still = nodes.image(uri=f"/{picture.relative_to(self.env.srcdir).as_posix()}", alt=alt)
+        caption = nodes.container("", *self.parse_content_to_nodes(), classes=["live-caption"])
+        # "<" would end the script too early, were it followed by "/script".
+        text = json.dumps({"state": {model: states[model]}}, ensure_ascii=False).replace("<", "\\u003c")
+        stored = nodes.raw("", f'<script type="{STATE}">{text}</script>', format="html")
+        return [*place(model, states, [still]), caption, stored]
 
 
 def write_translator(app: Sphinx, error: Exception | None) -> None:
@@ -63,5 +108,6 @@ def write_translator(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(PlaceFigures)
+    app.add_directive("live-figure", ShowFigure)
     app.connect("build-finished", write_translator)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,11 +1,5 @@
 """The live figures: their mathematics, on the built page, from disk, without JavaScript, and in a live JupyterLab."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +12,7 @@ from nbformat import v4
 from playwright.sync_api import Browser, Locator, Page
 
 import transformer_lib as lib
-from tests.notebooks import CHAPTERS, ROOT, read
+from tests.notebooks import CHAPTERS, read
 from tests.test_site import LUMINANCE, SITE, Visit, address, browser  # noqa: F401 (fixtures)
 from tools.outputs import STATE, VIEW, normalise
 from transformer_lib import widgets
@@ -218,30 +212,6 @@ def test_attention_figure(browser: Browser, address: str, from_disk: bool) -> No
 
 
 @pytest.mark.browser
-def test_without_javascript_there_is_a_picture(browser: Browser) -> None:  # noqa: F811
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((SITE / CHAPTER_2).as_uri())
-    picture = page.locator(".figure-place img").first
-    assert picture.is_visible()
-    assert len(picture.get_attribute("alt") or "") > 40
-    context.close()
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [1300, 390])
-def test_nothing_moves_when_a_figure_wakes(browser: Browser, address: str, width: int) -> None:  # noqa: F811
-    with Visit(browser, f"{address}/{CHAPTER_2}", width=width) as visit:
-        place = visit.page.locator(".figure-place.awake").first
-        place.wait_for()
-        room, used = place.evaluate(
-            "p => [parseFloat(getComputedStyle(p).minHeight), p.firstElementChild.offsetHeight]"
-        )
-        assert used <= room + 8, "the figure needs more room than `heights` keeps free"
-        assert used >= 0.8 * room
-
-
-@pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_figures_are_readable(browser: Browser, address: str, theme: str) -> None:  # noqa: F811
     with Visit(browser, f"{address}/{CHAPTER_2}", theme=theme) as visit:
@@ -252,73 +222,3 @@ def test_figures_are_readable(browser: Browser, address: str, theme: str) -> Non
               .filter(e => e.innerText.trim() && contrast(e) < 4.5).map(e => e.outerHTML.slice(0, 90))"""
         )
     assert weak == []
-
-
-# ---- In a live JupyterLab: the figure talks to its kernel.
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    folder = tmp_path_factory.mktemp("lab")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
-        "JUPYTER_DATA_DIR": str(folder / ".data"),
-    }
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
-    command += ["--ServerApp.token=", "--ServerApp.password=", f"--notebook-dir={folder}", "--LabApp.news_url=None"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/lab", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}", folder
-        finally:
-            server.terminate()
-
-
-def printed(output: Locator, last: str) -> list[float]:
-    """The numbers that a cell printed, as soon as it ends as expected."""
-    for _ in range(100):
-        words = output.inner_text().split() if output.count() else []
-        if words and words[-1] == last:
-            return [float(word) for word in words[1:-1]]
-        time.sleep(0.2)
-    raise AssertionError(f"the cell printed {words}")
-
-
-@pytest.mark.browser
-def test_figure_in_jupyterlab_talks_to_python(browser: Browser, lab: tuple[str, Path]) -> None:  # noqa: F811
-    url, folder = lab
-    words = "['a', 'b', 'c'], [1, 0], [[2, 0], [0, 1], [-1, 1]], [[1], [0], [0]], widths=(2, 8)"
-    cells = [
-        f"from transformer_lib.widgets import AttentionFigure\nfigure = AttentionFigure({words})\nfigure",
-        "print('weights', *[round(w, 6) for w in figure.weights], figure.d_k)",
-    ]
-    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(notebook, folder / "live.ipynb")
-    page = browser.new_page(viewport={"width": 1300, "height": 1200})
-    page.goto(f"{url}/lab/tree/live.ipynb")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").first.wait_for(timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    figure = page.locator(".live-figure")
-    figure.wait_for(timeout=60_000)
-    output = page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
-    assert printed(output, last="2")[0] == pytest.approx(max(shown_weights(figure)), abs=0.0051)
-    figure.get_by_label("width d_k").focus()
-    page.keyboard.press("ArrowRight")
-    shown = shown_weights(figure)
-    page.wait_for_timeout(1000)  # for the kernel to hear of it
-    page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-    assert printed(output, last="8") == pytest.approx(shown, abs=0.0051)
-    page.close()

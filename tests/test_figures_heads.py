@@ -32,7 +32,7 @@ def record() -> AttentionRecord:
 
 def test_every_layer_has_its_tokens(record: AttentionRecord) -> None:
     figure = HeadView(record, TARGET, SOURCE, sample=1)
-    assert repr(figure) == "HeadView(6 layers, 3 heads)"
+    assert repr(figure) == "HeadView(6 layers, 18 heads)"
     expected = {
         "encoder, layer 0": (SOURCE, SOURCE),
         "encoder, layer 1": (SOURCE, SOURCE),

@@ -4,6 +4,7 @@ Each figure is an anywidget: its data in traits, its mathematics in plain JavaSc
 the same figure works in JupyterLab, VS Code and Colab, and on the built page, where a small loader wakes it.
 """
 
+from transformer_lib.widgets.alignment import AlignmentFigure
 from transformer_lib.widgets.attention import AttentionFigure
 from transformer_lib.widgets.beam import BeamFigure
 from transformer_lib.widgets.heads import HeadView
@@ -13,6 +14,7 @@ from transformer_lib.widgets.transformer_map import TransformerMap
 from transformer_lib.widgets.translator import TranslatorFigure
 
 __all__ = [
+    "AlignmentFigure",
     "AttentionFigure",
     "BeamFigure",
     "HeadView",

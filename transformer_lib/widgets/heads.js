@@ -148,7 +148,7 @@ function same(a, b) {
 function thumbnail(weights) {
   const height = weights.length, width = weights[0].length;
   const canvas = make("canvas", { width, height, "aria-hidden": "true" });
-  canvas.style.height = `${2.1 * Math.min(1, Math.max(height / width, 0.25))}rem`;
+  canvas.style.height = `${1.6 * Math.min(1, Math.max(height / width, 0.25))}rem`;
   const pen = canvas.getContext("2d");
   weights.forEach((row, i) => row.forEach((weight, j) => {
     pen.fillStyle = `rgba(45, 135, 200, ${weight})`;

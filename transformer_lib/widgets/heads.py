@@ -98,13 +98,13 @@ class HeadView(LiveFigure):
         longest = max(max(len(one["queries"]), len(one["keys"])) for one in shown)
         most = max(map(len, self._weights))
         columns = 30 + 30 * longest + 62  # headings, tokens, what is seen in words
-        overview = {width: sum(34 + 61 * -(-most // across) for _ in shown) for width, across in ((0, 6), (1, 7))}
+        overview = {width: len(shown) * (30 + 54 * -(-most // across)) for width, across in ((0, 8), (1, 10))}
         super().__init__(
             layers=shown,
             layer=layer,
             head=head,
             language=language,
-            heights=(max(columns, overview[0]) + 10, columns + overview[1] + 40),
+            heights=(max(columns, overview[0]) + 10, columns + overview[1] + 16),
         )
         self.observe(lambda change: change.new is not None and self.set_trait("key", None), "query")
         self.observe(lambda change: change.new is not None and self.set_trait("query", None), "key")
@@ -132,9 +132,8 @@ class HeadView(LiveFigure):
         return figure
 
     def __repr__(self) -> str:
-        heads = len(self._weights[0])
-        plural = "layer" if len(self.layers) == 1 else "layers"
-        return f"HeadView({len(self.layers)} {plural}, {heads} {'head' if heads == 1 else 'heads'})"
+        layers, heads = len(self.layers), sum(map(len, self._weights))
+        return f"HeadView({layers} layer{'s' * (layers > 1)}, {heads} head{'s' * (heads > 1)})"
 
 
 _SIDES = ("queries", "keys")

@@ -316,7 +316,11 @@ function render({ model, el }) {
     make("p", { class: "lf-head", text: "English tokens" }), english,
     make("p", { class: "lf-head", text: "Portuguese, as it is written" }), portuguese, whole,
     make("div", { class: "lf-row" }, make("label", {}, make("span", { text: "attention of " }), layer)), note, rivals);
-  frame(el, make("div", { class: "lf-row" }, load, progress), room);
+  frame(el,
+    make("div", { class: "lf-load" },
+      make("p", { lang: "en", text: model.get("sentence") }), load, progress,
+      make("p", { class: "lf-note", text: "Nothing that you type leaves this page." })),
+    room);
 
   async function wake() {
     load.disabled = true;

@@ -1,0 +1,79 @@
+"""How a page looks beyond its style sheet: the chapter's part above its title, and the colors of query, key and value.
+
+A reader meets query, key and value in prose, in formulas, in code and in figures, and in each they have the same color:
+in formulas Q, K and V; in code and in literals the names that the book uses for them; in prose the words where they are
+introduced. The notebooks know nothing of this. It is done here, once, for all pages.
+"""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+_NAMES = {
+    "query": r"(?:all_|one_|w_|W_)?quer(?:y|ies)|(?:w_|W_)?[qQ]|[qQ](?:_proj)",
+    "key": r"(?:all_|one_|w_|W_)?keys?|(?:w_|W_)?[kK]|[kK](?:_proj)",
+    "value": r"(?:all_|one_|w_|W_)?values?|(?:w_|W_)?[vV]|[vV](?:_proj)",
+}
+_SYMBOLS = {"Q": "query", "K": "key", "V": "value"}
+# A letter that stands alone: not in a command such as \mathcal{V}, which is the vocabulary.
+_SYMBOL = re.compile(r"(?<!\\mathcal\{)(?<![A-Za-z\\])([QKV])(?![A-Za-z(])")
+_WORD = re.compile(r"\*{0,2}(?:(quer(?:y|ies))|(keys?)|(values?))\*{0,2}")
+# Names in highlighted code, unless they are a method (`.values()`) or an argument such as sorted's `key=`.
+_CODE = re.compile(
+    r'(<span class="o">\.</span>)?<span class="n">(\w+)</span>(?!<span class="o">=</span><span class="k">lambda)'
+)
+
+
+def role_of(name: str) -> str | None:
+    """Whether a name in code stands for queries, keys or values."""
+    return next((role for role, pattern in _NAMES.items() if re.fullmatch(pattern, name)), None)
+
+
+def color_formulas(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Color Q, K and V in formulas, names of them in literals, and the words where they are introduced."""
+    if app.builder.format != "html":
+        return
+    for node in doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block)):
+        text = _SYMBOL.sub(lambda found: rf"\class{{{_SYMBOLS[found[1]]}}}{{{found[1]}}}", node.astext())
+        node.children = [nodes.Text(text)]
+    for node in doctree.findall(nodes.literal):
+        role = role_of(node.astext())
+        if role:
+            node["classes"].append(role)
+    for node in doctree.findall(nodes.strong):
+        found = _WORD.fullmatch(node.astext())
+        if found:
+            node["classes"].append(next(role for role, word in zip(_NAMES, found.groups(), strict=True) if word))
+
+
+def color_code(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:
+    """Color the names of queries, keys and values in highlighted code."""
+
+    def colored(found: re.Match[str]) -> str:
+        role = None if found[1] else role_of(found[2])
+        return found[0].replace('class="n"', f'class="n {role}"') if role else found[0]
+
+    if "body" in context:
+        context["body"] = _CODE.sub(colored, context["body"])
+
+
+def name_part(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put the part of the book above the title of a chapter."""
+    if app.builder.format != "html" or not docname.startswith("chapters/"):
+        return
+    root = app.env.get_doctree(app.config.root_doc)
+    for tree in root.findall(addnodes.toctree):
+        if any(name == docname for _, name in tree["entries"]):
+            section = next(doctree.findall(nodes.section))
+            title = nodes.paragraph("", f"Part {tree['caption']}", classes=["part-of-book"])
+            section.insert(0, title)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-resolved", color_formulas)
+    app.connect("doctree-resolved", name_part)
+    app.connect("html-page-context", color_code)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
