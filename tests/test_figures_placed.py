@@ -148,7 +148,7 @@ def use_beam(figure: Locator, page: Page, state: State) -> State:
         beams=2,
         penalty="none",
     )
-    assert translator().decode(list(best.tokens)) in first.inner_text()
+    assert translator().decode(list(best.tokens)) in first.inner_text().replace("▁", " ")
     assert number_in(first.locator("td").last.inner_text()) == pytest.approx(best.log_probability, abs=6e-4)
     figure.get_by_role("button", name="Start").click()
     expect(figure.locator(".lf-chip")).to_have_count(0)
@@ -314,7 +314,7 @@ def test_in_jupyterlab(browser: Browser, lab: tuple[str, Path], use: Use) -> Non
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(notebook, folder / f"{use.__name__}.ipynb")
     page = browser.new_page(viewport={"width": 1400, "height": 1400})
-    page.goto(f"{url}/lab/tree/{use.__name__}.ipynb")
+    page.goto(f"{url}/lab/workspaces/{use.__name__}/tree/{use.__name__}.ipynb")  # each a workspace: no other tabs
     code = page.locator(".jp-Notebook .jp-CodeCell .cm-content")
     code.first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").first.wait_for(timeout=60_000)

@@ -30,7 +30,7 @@ class AlignmentFigure(LiveFigure):
         place: number of the word that is being written. Setting it moves the figure.
 
     Raises:
-        ValueError: as :meth:`Translator.encode`.
+        ValueError: as :meth:`transformer_lib.translator.Translator.encode`.
     """
 
     _esm = source("alignment")

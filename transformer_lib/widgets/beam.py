@@ -111,7 +111,7 @@ class BeamFigure(LiveFigure):
     penalty = traitlets.Int(0).tag(sync=True)
     step = traitlets.Int().tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)
-    finished: traitlets.List[list[Any]] = traitlets.List(traitlets.List()).tag(sync=True)
+    finished = traitlets.List(traitlets.List()).tag(sync=True)
 
     def __init__(
         self,

@@ -78,7 +78,8 @@ class TranslatorFigure(LiveFigure):
             page always runs the library's own.
         sentence: the English sentence at first.
         examples: sentences to choose from.
-        beams: 1 for greedy, 4 for beam search with the length penalty of :meth:`Translator.translate`.
+        beams: 1 for greedy, 4 for beam search with the length penalty of
+            :meth:`transformer_lib.translator.Translator.translate`.
 
     Attributes:
         translation: of ``sentence``, as soon as the page has written it.
