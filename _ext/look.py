@@ -12,15 +12,16 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+# As whole names. A small k alone may be any number, as in top-k.
 _NAMES = {
-    "query": r"(?:all_|one_|w_|W_)?quer(?:y|ies)|(?:w_|W_)?[qQ]|[qQ](?:_proj)",
-    "key": r"(?:all_|one_|w_|W_)?keys?|(?:w_|W_)?[kK]|[kK](?:_proj)",
-    "value": r"(?:all_|one_|w_|W_)?values?|(?:w_|W_)?[vV]|[vV](?:_proj)",
+    "query": r"(?:all_|one_|w_)?quer(?:y|ies)|Q|[wW]_[qQ]|q_proj",
+    "key": r"(?:all_|one_|w_)?keys?|K|[wW]_[kK]|k_proj",
+    "value": r"(?:all_|one_|w_)?values?|V|[wW]_[vV]|v_proj",
 }
 _SYMBOLS = {"Q": "query", "K": "key", "V": "value"}
-# A letter that stands alone: not in a command such as \mathcal{V}, which is the vocabulary.
-_SYMBOL = re.compile(r"(?<!\\mathcal\{)(?<![A-Za-z\\])([QKV])(?![A-Za-z(])")
-_WORD = re.compile(r"\*{0,2}(?:(quer(?:y|ies))|(keys?)|(values?))\*{0,2}")
+# A letter of its own: not within a command or a name in letters, such as \mathcal{V}, which is the vocabulary.
+_SYMBOL = re.compile(r"\\(?:mathrm|mathcal|text|operatorname)\{[^}]*\}|\\[A-Za-z]+|([QKV])(?!\()")
+_WORD = re.compile(r"(quer(?:y|ies))|(keys?)|(values?)")
 # Names in highlighted code, unless they are a method (`.values()`) or an argument such as sorted's `key=`.
 _CODE = re.compile(
     r'(<span class="o">\.</span>)?<span class="n">(\w+)</span>(?!<span class="o">=</span><span class="k">lambda)'
@@ -37,7 +38,9 @@ def color_formulas(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.format != "html":
         return
     for node in doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block)):
-        text = _SYMBOL.sub(lambda found: rf"\class{{{_SYMBOLS[found[1]]}}}{{{found[1]}}}", node.astext())
+        text = _SYMBOL.sub(
+            lambda found: rf"\class{{{_SYMBOLS[found[1]]}}}{{{found[1]}}}" if found[1] else found[0], node.astext()
+        )
         node.children = [nodes.Text(text)]
     for node in doctree.findall(nodes.literal):
         role = role_of(node.astext())

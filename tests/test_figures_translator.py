@@ -10,7 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page
 
-from tests.test_site import browser  # noqa: F401 (a fixture)
+from tests.test_site import AXE, browser  # noqa: F401 (a fixture)
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import fragment_pairs
 from transformer_lib.translator import Translator
@@ -179,6 +179,9 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
     assert sum(weights) == pytest.approx(1.0, abs=0.05)
     assert len(weights) == translator.encode(["You gave me a good book."]).size(1)
     assert opened.locator(".lf-rivals li").count() == 5
+    opened.evaluate(AXE)
+    found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
     assert faults == []
     opened.close()
 
