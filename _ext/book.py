@@ -3,6 +3,7 @@
 * The site serves MathJax itself; only the parts that pages load are copied.
 * The repository's address, known at deploy only, yields the launch buttons. Without it there are none.
 * Pages leave out the scripts of features that the book does not use, and open from disk without an error.
+* Pictures are fetched when they are near, and nothing moves when they come.
 """
 
 import importlib.util
@@ -79,6 +80,15 @@ def size_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 MENDED = (
     # Fonts of icons, preloaded: browsers refuse them on pages opened from disk, with an error each.
     (re.compile(r'<link rel="preload" as="font"[^>]*>\s*'), ""),
+    # Icons come from a font. A script of half a megabyte would draw them once more, as SVG, and move what is beside.
+    (re.compile(r'<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\s*'), ""),
+    # The colors of a first visit: chosen before anything is painted, and not when the theme's script runs at the end,
+    # which would paint the page twice, and at first with a logo for each theme. Without JavaScript they are light.
+    (re.compile(r'data-theme="auto">'), 'data-theme="light">'),
+    (
+        re.compile(r'localStorage\.getItem\("theme"\) \|\| "auto"'),
+        'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")',
+    ),
     # For those who do not see the page: the sidebar is a landmark; a list of sources holds list items; and the
     # arguments of a function, one a line, are no definitions of terms.
     (
@@ -95,6 +105,25 @@ MENDED = (
 )
 
 
+_PICTURE = re.compile(r'<img [^>]*src="([^"]*_images/[^"]*\.png)"[^>]*>')
+
+
+def hold_pictures(page: Path, text: str) -> str:
+    """Keep each picture's room free from the start, and fetch those after the first only when they are near."""
+
+    def held(found: re.Match[str]) -> str:
+        picture = found[0]
+        if "aspect-ratio" in picture:  # a page of an earlier build
+            return picture
+        width, height = struct.unpack(">II", (page.parent / found[1]).read_bytes()[16:24])  # in a PNG's header
+        style = f'style="aspect-ratio: auto {width} / {height};'
+        picture = picture.replace('style="', f"{style} ") if 'style="' in picture else f'<img {style}"{picture[4:]}'
+        return picture if found.start() == first else picture.replace("<img ", '<img loading="lazy" ')
+
+    first = next((found.start() for found in _PICTURE.finditer(text)), None)
+    return _PICTURE.sub(held, text)
+
+
 def mend_pages(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
@@ -103,6 +132,7 @@ def mend_pages(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for pattern, instead in MENDED:
             mended = pattern.sub(instead, mended)
+        mended = hold_pictures(page, mended)
         if mended != text:
             page.write_text(mended, encoding="utf-8")
 
