@@ -1,4 +1,4 @@
-"""The live figures: their mathematics, on the built page, from disk, without JavaScript, and in a live JupyterLab."""
+"""The live figures: how they are stored, their mathematics, and *Attention, live* on its page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page
 import transformer_lib as lib
 from tests.notebooks import CHAPTERS, read
 from tests.test_site import LUMINANCE, SITE, Visit, address, browser  # noqa: F401 (fixtures)
-from tools.outputs import STATE, VIEW, normalise
+from tools.outputs import STATE, VIEW, normalise, renew
 from transformer_lib import widgets
 from transformer_lib.widgets import AttentionFigure
 from transformer_lib.widgets.figure import LiveFigure, source, style
@@ -109,8 +109,21 @@ def test_stored_figures_have_the_present_code() -> None:
         kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
         assert issubclass(kind, LiveFigure)
         assert (state["_esm"], state["_css"]) == (kind._esm, style()), (
-            f"run `make outputs NOTEBOOKS=chapters/{path.name}`"
+            f"run `python -m tools.outputs --figures chapters/{path.name}`"
         )
+
+
+def test_stored_code_can_be_renewed(tmp_path: Path) -> None:
+    chapter = CHAPTERS[1]
+    stored, old = chapter.read_text(encoding="utf-8"), read(chapter)
+    for model in old.metadata["widgets"][STATE]["state"].values():
+        if "_esm" in model["state"]:
+            model["state"] |= {"_esm": "// of yesterday", "_css": ""}
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(old, path)
+    assert renew(path)
+    assert path.read_text(encoding="utf-8") == stored
+    assert not renew(path)
 
 
 # ---- The mathematics, in the browser.

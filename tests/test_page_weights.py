@@ -9,6 +9,7 @@ import gzip
 import http.server
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,15 +162,24 @@ def test_text_comes_at_once(browser: Browser, server: str, page_name: str) -> No
     """First paint within a second, from this machine: what the page's own work costs, without a network's delay.
 
     A time depends on what else the machine does. So this takes the best of up to five loads, each with an empty cache,
-    of three pages only, and the limit is about twice what two cores that do nothing else need.
+    of three pages only; the limit is about twice what two idle cores need, and grows as the machine is busy.
     """
     times = []
     for _ in range(5):
         with opened(browser, f"{server}/{page_name}", "") as (page, _):
-            times.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"))
+            seconds = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000")
+        times.append(seconds / busy())
         if times[-1] < MOST_SECONDS:
             break
     assert min(times) < MOST_SECONDS
+
+
+def busy() -> float:
+    """How many times as long as alone a process takes now, at least 1."""
+    start, own = time.perf_counter(), time.process_time()
+    while (worked := time.process_time() - own) < 0.2:
+        pass
+    return max(1.0, (time.perf_counter() - start) / worked)
 
 
 # ---- The README's picture.
