@@ -71,6 +71,12 @@ def test_figures_have_alternative_text(path: Path) -> None:
 
 
 @chapters
+def test_folded_code_shows_something(path: Path) -> None:
+    # The page shows the line that unfolds it below its output, and so not at all without one.
+    assert all(cell.outputs for cell in code_cells(path) if "hide-input" in tags(cell))
+
+
+@chapters
 def test_chapter_has_its_parts(path: Path) -> None:
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     assert re.match(r"\(chap:\w+\)=\n# ", text)

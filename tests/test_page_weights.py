@@ -6,9 +6,7 @@ picture that the README shows.
 
 import functools
 import gzip
-import http.server
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +17,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request
 
 from tests.test_figures_placed import PLACES
-from tests.test_site import CHAPTERS, ROOT, SITE, browser  # noqa: F401 (fixture)
+from tests.test_site import CHAPTERS, ROOT, SITE, Quiet, browser, serving  # noqa: F401 (fixture)
 from tools import moving_picture
 
 READ = ["intro.html", *CHAPTERS]
-MOST_BYTES, MOST_SECONDS, MOST_SHIFT = 1_000_000, 1.0, 0.1
+MOST_BYTES, MOST_SECONDS, MOST_SHIFT = 1_000_000, 1.0, 0.005
 WEIGHTS = "/_static/translator/"  # ten megabytes, fetched when the reader asks for a translation
 OBSERVER = """
 window.shifts = [];
@@ -62,14 +60,13 @@ def server() -> Iterator[str]:
     def packed(path: Path) -> bytes:
         return gzip.compress(path.read_bytes(), 6)
 
-    class Packing(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Packing(Quiet):
         def do_GET(self) -> None:
             path, kind = Path(self.translate_path(self.path)), self.guess_type(self.path.split("?")[0])
             if not path.is_file():
                 return self.send_error(404)
+            if kind.startswith("image/"):
+                time.sleep(0.4)  # after the text, as from afar: what has no room then moves
             text = kind.startswith("text/") or any(word in kind for word in ("javascript", "json", "xml"))
             body = packed(path) if text else path.read_bytes()
             self.send_response(200)
@@ -81,11 +78,8 @@ def server() -> Iterator[str]:
             self.wfile.write(body)
             return None
 
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Packing, directory=str(SITE)))
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{serving.server_port}"
-    serving.shutdown()
-    serving.server_close()
+    with serving(Packing) as url:
+        yield url
 
 
 @contextmanager

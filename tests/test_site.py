@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -56,19 +57,25 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A server of the built site on a free port of this machine."""
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(SITE)))
+@contextmanager
+def serving(handler: type[Quiet]) -> Iterator[str]:
+    """The address of a server of the built site, on a free port of this machine."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(SITE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(Quiet) as url:
+        yield url
 
 
 # Pictures below the first screen are fetched when they are near. This fetches all of them.
@@ -246,6 +253,9 @@ def test_page_is_made_for_everyone(browser: Browser, address: str, page_name: st
 @every_chapter
 def test_figures_blend_with_a_dark_page(browser: Browser, address: str, page_name: str) -> None:
     with Visit(browser, f"{address}/{page_name}", theme="dark") as visit:
+        for place in visit.page.locator(".figure-place").all():  # their pictures go when they wake
+            place.and_(visit.page.locator(".awake")).wait_for()
+        visit.page.evaluate(FETCH_PICTURES)
         figures = visit.page.locator("div.cell_output img")
         assert figures.count() > 0
         picture = Image.open(io.BytesIO(figures.first.screenshot())).convert("L")
