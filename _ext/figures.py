@@ -43,22 +43,27 @@ class PlaceFigures(SphinxPostTransform):
             if self.app.builder.format != "html" or "image/png" not in forms:
                 continue
             model = json.loads(forms[VIEW][0].astext().split(">", 1)[1].rsplit("<", 1)[0])["model_id"]
-            states = stored_states(Path(self.env.doc2path(self.env.docname)), model)
-            bundle.replace_self(place(model, states, forms["image/png"]))
+            path = Path(self.env.doc2path(self.env.docname))
+            stored = stored_model(path, read(path), model)
+            bundle.replace_self(place(model, stored, forms["image/png"]))
 
 
-def stored_states(path: Path, model: str) -> dict[str, Any]:
-    """The states of all figures of a notebook, the given one among them."""
-    widgets = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("widgets", {})
-    states: dict[str, Any] = widgets.get(STATE, {}).get("state", {})
+def read(path: Path) -> dict[str, Any]:
+    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return notebook
+
+
+def stored_model(path: Path, notebook: dict[str, Any], model: str) -> dict[str, Any]:
+    """What a notebook stored of a figure."""
+    states: dict[str, dict[str, Any]] = notebook["metadata"].get("widgets", {}).get(STATE, {}).get("state", {})
     if model not in states:
         raise ValueError(f"{path.name}: a live figure has no stored state; run `make outputs`")
-    return states
+    return states[model]
 
 
-def place(model: str, states: dict[str, Any], still: list[nodes.Node]) -> list[nodes.Node]:
+def place(model: str, stored: dict[str, Any], still: list[nodes.Node]) -> list[nodes.Node]:
     """A figure's still picture, in a place of its own that the loader finds."""
-    wide, phone = states[model]["state"]["heights"]
+    wide, phone = stored["state"]["heights"]
     start = f'<div class="figure-place" data-model="{model}" style="--wide:{wide}px;--phone:{phone}px">'
     return [nodes.raw("", start, format="html"), *still, nodes.raw("", "</div>", format="html")]
 
@@ -72,10 +77,10 @@ class ShowFigure(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         path = Path(self.env.srcdir) / f"{self.arguments[0]}.ipynb"
         self.env.note_dependency(str(path))
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        notebook = read(path)
         shown = (
             (cell["metadata"]["mystnb"]["image"]["alt"], output["data"])
-            for cell in cells
+            for cell in notebook["cells"]
             for output in cell.get("outputs", [])
             if VIEW in output.get("data", {})
         )
@@ -83,16 +88,16 @@ class ShowFigure(SphinxDirective):
         if data is None:
             raise self.error(f"{path.name} shows no live figure")
         model = data[VIEW]["model_id"]
-        states = stored_states(path, model)
+        stored = stored_model(path, notebook, model)
         picture = Path(self.env.srcdir) / "_build" / "live-figures" / f"{path.stem}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(base64.b64decode(data["image/png"]))
-        still = nodes.image(uri=f"/{picture.relative_to(self.env.srcdir).as_posix()}", alt=alt)
+        still = nodes.image(uri=f"/{picture.relative_to(self.env.srcdir).as_posix()}", alt=alt, classes=["drawing"])
         caption = nodes.container("", *self.parse_content_to_nodes(), classes=["live-caption"])
         # "<" would end the script too early, were it followed by "/script".
-        text = json.dumps({"state": {model: states[model]}}, ensure_ascii=False).replace("<", "\\u003c")
-        stored = nodes.raw("", f'<script type="{STATE}">{text}</script>', format="html")
-        return [*place(model, states, [still]), caption, stored]
+        text = json.dumps({"state": {model: stored}}, ensure_ascii=False).replace("<", "\\u003c")
+        script = nodes.raw("", f'<script type="{STATE}">{text}</script>', format="html")
+        return [*place(model, stored, [still]), caption, script]
 
 
 def write_translator(app: Sphinx, error: Exception | None) -> None:

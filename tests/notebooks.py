@@ -7,6 +7,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from tools.outputs import STATE
+
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 
@@ -17,6 +19,13 @@ def read(path: Path) -> NotebookNode:
 
 def code_cells(path: Path) -> list[NotebookNode]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def live_figures(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What a notebook stored of its live figures, in the order of the page."""
+    models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    figures = {name: model["state"] for name, model in models.items() if "_esm" in model["state"]}
+    return [figures[name] for name in sorted(figures, key=lambda name: int(name.split("-")[1]))]
 
 
 def tags(cell: NotebookNode) -> list[str]:

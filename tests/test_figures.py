@@ -1,6 +1,5 @@
 """The live figures: how they are stored, their mathematics, and *Attention, live* on its page."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from nbformat import v4
 from playwright.sync_api import Browser, Locator, Page
 
 import transformer_lib as lib
-from tests.notebooks import CHAPTERS, read
+from tests.notebooks import CHAPTERS, live_figures, read
 from tests.test_site import LUMINANCE, SITE, Visit, address, browser  # noqa: F401 (fixtures)
 from tools.outputs import STATE, VIEW, normalise, renew
 from transformer_lib import widgets
@@ -94,16 +93,9 @@ def test_normalising_numbers_the_figures() -> None:
 # ---- As stored.
 
 
-def stored_figures() -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in CHAPTERS:
-        for model in read(path).metadata.get("widgets", {}).get(STATE, {}).get("state", {}).values():
-            if "_esm" in model["state"]:
-                yield path, model["state"]
-
-
 def test_stored_figures_have_the_present_code() -> None:
     # A page runs the JavaScript that its notebook stored.
-    found = list(stored_figures())
+    found = [(path, state) for path in CHAPTERS for state in live_figures(read(path))]
     assert found
     for path, state in found:
         kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
@@ -116,9 +108,8 @@ def test_stored_figures_have_the_present_code() -> None:
 def test_stored_code_can_be_renewed(tmp_path: Path) -> None:
     chapter = CHAPTERS[1]
     stored, old = chapter.read_text(encoding="utf-8"), read(chapter)
-    for model in old.metadata["widgets"][STATE]["state"].values():
-        if "_esm" in model["state"]:
-            model["state"] |= {"_esm": "// of yesterday", "_css": ""}
+    for state in live_figures(old):
+        state |= {"_esm": "// of yesterday", "_css": ""}
     path = tmp_path / "chapter.ipynb"
     nbformat.write(old, path)
     assert renew(path)

@@ -21,8 +21,8 @@ import torch
 from nbformat import v4
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.notebooks import CHAPTERS, read
-from tests.test_figures import STATE, by_library, shown_weights
+from tests.notebooks import CHAPTERS, live_figures, read
+from tests.test_figures import by_library, shown_weights
 from tests.test_figures_heads import numbers
 from tests.test_figures_positions import exact_score, exact_table, number_in
 from tests.test_figures_stream import NAMES, as_number
@@ -187,9 +187,7 @@ PLACES: list[tuple[str, str, Use]] = [
 def stored(page_name: str) -> list[State]:
     """The figures of a page as their notebook stored them; the title page shows the first one of chapter 1."""
     path = ROOT / ("chapters/01_why_attention.ipynb" if page_name == "intro" else f"{page_name}.ipynb")
-    states = read(path).metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-    figures = {name: one["state"] for name, one in states.items() if "_anywidget_id" in one["state"]}
-    return [figures[name] for name in sorted(figures, key=lambda name: int(name.split("-")[1]))]
+    return live_figures(read(path))
 
 
 def test_every_figure_is_listed() -> None:

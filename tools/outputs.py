@@ -27,7 +27,6 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from tools import images
-from transformer_lib import widgets
 
 ROOT = Path(__file__).parent.parent
 KEPT_METADATA = ("tags", "mystnb", "jupyter")  # of a cell; the rest belongs to editors
@@ -74,6 +73,8 @@ def renew(path: Path) -> bool:
 
     What they show stays: run the notebook where a figure's Python has changed.
     """
+    from transformer_lib import widgets  # and with it PyTorch, which running a notebook does not need here
+
     before = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(before, as_version=4)
     for model in notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {}).values():

@@ -6,11 +6,11 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from transformer_lib.data.tokens import BOS_ID, EOS_ID, UNKNOWN_ID
-from transformer_lib.generation import greedy
-from transformer_lib.plots import KEY, MUTED, QUERY, record_attention
+from transformer_lib.data.tokens import EOS_ID
+from transformer_lib.plots import KEY, MUTED, QUERY
 from transformer_lib.translator import Translator
 from transformer_lib.widgets.figure import LiveFigure, source
+from transformer_lib.widgets.translator import looks
 
 
 class AlignmentFigure(LiveFigure):
@@ -43,15 +43,9 @@ class AlignmentFigure(LiveFigure):
         self, translator: Translator | None = None, sentence: str = "The book that you gave me was interesting."
     ):
         translator = translator or Translator.load()
-        ids = translator.encode([sentence])
-        output = greedy(translator.model, BOS_ID, ids, eos_id=EOS_ID, max_new_tokens=80, forbidden=(BOS_ID, UNKNOWN_ID))
-        before = torch.cat([output.new_full((1, 1), BOS_ID), output[:, :-1]], dim=1)
-        with torch.no_grad(), record_attention(translator.model) as record:
-            translator.model(ids, before)
-        cross = [calls[0][0] for name, calls in record.items() if "cross" in name]  # (heads, query, key) of each layer
-        weights = torch.stack(cross).double().mean((0, 1))  # (query, key)
-        read, columns = _words(translator, ids[0])
-        written, rows = _words(translator, output[0, output[0] != EOS_ID])
+        ids, output, weights = looks(translator, sentence)
+        read, columns = _words(translator, ids)
+        written, rows = _words(translator, output[output != EOS_ID])
         weights = weights[: len(rows.T)]
         joined = rows / rows.sum(1, keepdim=True) @ weights @ columns.T
         super().__init__(

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
@@ -118,10 +117,9 @@ class HeadView(LiveFigure):
         """The head that is shown: a line for each weight."""
         shown = self.layers[self.layer]
         figure, ax = plt.subplots(figsize=(5, 0.6 + 0.3 * max(len(shown["queries"]), len(shown["keys"]))))
-        for (i, j), weight in zip(
-            torch.ones_like(self.weights).nonzero().tolist(), self.weights.flatten(), strict=True
-        ):
-            ax.plot([0, 1], [-i, -j], color=QUERY, alpha=float(weight), linewidth=0.5 + 4 * float(weight))
+        for i, row in enumerate(self.weights.tolist()):
+            for j, weight in enumerate(row):
+                ax.plot([0, 1], [-i, -j], color=QUERY, alpha=weight, linewidth=0.5 + 4 * weight)
         for side, x, align, color in (("queries", -0.04, "right", QUERY), ("keys", 1.04, "left", KEY)):
             for place, word in enumerate(shown[side]):
                 ax.text(x, -place, word, ha=align, va="center")

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import torch
 import traitlets
 from matplotlib.figure import Figure as Picture
+from torch import Tensor
 
 from transformer_lib.data.tokens import BOS_ID, EOS_ID, UNKNOWN_ID
 from transformer_lib.generation import greedy
@@ -70,6 +71,24 @@ def write_scripts(folder: Path, translator: Translator) -> None:
         (folder / f"{name}.js").write_text(f"attentionTranslator.push({text});\n", encoding="utf-8")
 
 
+def looks(translator: Translator, sentence: str, longest: int = 80) -> tuple[Tensor, Tensor, Tensor]:
+    """A sentence, its greedy translation, and where the decoder looked.
+
+    Returns:
+        The source's tokens ``(key,)``; those written ``(query,)``, the end included; and the weights of the
+        cross-attention, ``(query, key)``, averaged over layers and heads.
+    """
+    source_ids = translator.encode([sentence])
+    written = greedy(
+        translator.model, BOS_ID, source_ids, eos_id=EOS_ID, max_new_tokens=longest, forbidden=(BOS_ID, UNKNOWN_ID)
+    )
+    before = torch.cat([written.new_full((1, 1), BOS_ID), written[:, :-1]], dim=1)
+    with torch.no_grad(), record_attention(translator.model) as record:
+        translator.model(source_ids, before)
+    cross = [calls[0][0] for name, calls in record.items() if "cross" in name]  # (heads, query, key) of each layer
+    return source_ids[0], written[0], torch.stack(cross).double().mean((0, 1))
+
+
 class TranslatorFigure(LiveFigure):
     """A translator that runs in the page, from weights that are loaded on a click.
 
@@ -125,24 +144,15 @@ class TranslatorFigure(LiveFigure):
 
     def picture(self) -> Picture:
         """The translation of the sentence, and where the decoder looks."""
-        model, tokenizer = self._translator.model, self._translator.tokenizer
-        source_ids = self._translator.encode([self.sentence])
-        written = greedy(
-            model, BOS_ID, source_ids, eos_id=EOS_ID, max_new_tokens=self.longest, forbidden=(BOS_ID, UNKNOWN_ID)
-        )
-        shifted = written.new_full(written.shape, BOS_ID)
-        shifted[:, 1:] = written[:, :-1]
-        with record_attention(model) as record:
-            model(source_ids, shifted)
-        cross = [calls[0] for name, calls in record.items() if "cross" in name]
-        weights = torch.stack([weights[0].mean(0) for weights in cross]).mean(0)  # over heads, then layers
+        tokenizer = self._translator.tokenizer
+        source_ids, written, weights = looks(self._translator, self.sentence, self.longest)
         spelled = [
             [str(tokenizer.id_to_token(number)).replace("▁", "·").replace("<eos>", "end") for number in row.tolist()]
-            for row in (written[0], source_ids[0])
+            for row in (written, source_ids)
         ]
         figure, ax = plt.subplots(figsize=(7, 4.4))
         heatmap(weights.numpy(), spelled[0], spelled[1], ax=ax, annotate=False)
-        ax.set_title(self._translator.decode(written[0].tolist()))
+        ax.set_title(self._translator.decode(written.tolist()))
         return figure
 
     def __repr__(self) -> str:
