@@ -116,7 +116,8 @@ def hold_pictures(page: Path, text: str) -> str:
         if "aspect-ratio" in picture:  # a page of an earlier build
             return picture
         width, height = struct.unpack(">II", (page.parent / found[1]).read_bytes()[16:24])  # in a PNG's header
-        style = f'style="aspect-ratio: auto {width} / {height};'
+        drawn = width * CSS_PIXELS_PER_INCH / FIGURE_DPI
+        style = f'style="aspect-ratio: auto {width} / {height}; --drawn: {drawn:.0f}px;'
         picture = picture.replace('style="', f"{style} ") if 'style="' in picture else f'<img {style}"{picture[4:]}'
         return picture if found.start() == first else picture.replace("<img ", '<img loading="lazy" ')
 

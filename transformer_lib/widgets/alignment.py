@@ -53,7 +53,7 @@ class AlignmentFigure(LiveFigure):
             written=written,
             weights=[[round(weight, 4) for weight in row] for row in joined.tolist()],
             place=max(range(len(written)), key=lambda place: len(written[place])),
-            heights=(256, 222),
+            heights=(256, 228),
         )
 
     def picture(self) -> Picture:

@@ -30,7 +30,7 @@ function render({ model, el }) {
     { viewBox: `0 0 ${SIZE} ${SIZE + 22}`, role: "img", style: "width:100%;max-width:340px;touch-action:none" },
     make("line", { x1: 0, x2: SIZE, y1: SIZE - place(0), y2: SIZE - place(0), stroke: "var(--lf-line)" }),
     make("line", { y1: 0, y2: SIZE, x1: place(0), x2: place(0), stroke: "var(--lf-line)" }),
-    make("text", { x: SIZE, y: SIZE - place(0) + 16, "text-anchor": "end", "fill-opacity": 0.75, text: `${names[0]} →` }),
+    make("text", { x: SIZE, y: SIZE + 16, "text-anchor": "end", "fill-opacity": 0.75, text: `${names[0]} →` }),
     make("text", { x: place(0) + 6, y: 12, "fill-opacity": 0.75, text: `↑ ${names[1]}` }),
     ...dots, ...labels, arrow, handle,
   );
@@ -139,21 +139,26 @@ function render({ model, el }) {
   return () => watched.forEach((name) => model.off(`change:${name}`, update));
 }
 
-/** Labels of the keys, those of one place together; a label that would cover another moves up. */
+/** Labels of the keys, those of one place together: right of the dot or, where it would cover another, above. */
 function labelled(keys, tokens) {
   const places = new Map();
   keys.forEach(([x, y], i) => {
     const near = [...places.keys()].find((at) => Math.hypot(at[0] - x, at[1] - y) < 0.4);
     near ? places.get(near).push(tokens[i]) : places.set([x, y], [tokens[i]]);
   });
-  const taken = [];
+  const box = (left, right, base) => ({ left, right, top: base - 11, base });
+  const taken = [...places.keys()].map(([x, y]) => box(place(x) - 5, place(x) + 5, SIZE - place(y) + 5));
+  const free = (one) =>
+    !taken.some((other) => one.left < other.right && other.left < one.right && one.top < other.base && other.top < one.base);
   return [...places].map(([[x, y], words]) => {
-    const text = words.join(", "), width = 7.2 * text.length;
+    const text = words.join(", "), width = 7.2 * text.length, beside = place(x) + 15;
     const left = Math.max(2, Math.min(place(x) - 4, SIZE - width));
-    let base = SIZE - place(y) - 16;
-    while (taken.some((other) => Math.abs(other.base - base) < 14 && other.left < left + width && left < other.left + other.width)) base -= 14;
-    taken.push({ left, base, width });
-    return make("text", { x: left, y: base, text, "pointer-events": "none" });
+    let label = box(beside, beside + width, SIZE - place(y) + 4);
+    for (let base = SIZE - place(y) - 16; label.right > SIZE || !free(label); base -= 14) {
+      label = box(left, Math.min(left + width, SIZE), base);
+    }
+    taken.push(label);
+    return make("text", { x: label.left, y: label.base, text, "pointer-events": "none" });
   });
 }
 

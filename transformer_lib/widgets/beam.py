@@ -161,8 +161,9 @@ class BeamFigure(LiveFigure):
         seen = {token for table in self.tables for nexts in table.values() for token in nexts[::2]}
         self.words = {str(token): words(token) for token in sorted(seen)}
         # The controls; the tree with its legend, a row for each step; the tables, three rows for each beam.
-        tree, tables = 42 * self.rows[0], 75 * beams
-        self.heights = (max(275 + tree, 277 + tables), 471 + 40 * self.rows[0] + tables)
+        # Rows are higher on a phone, for fingers.
+        tree, tables, by_finger = 42 * self.rows[0], 75 * beams, 85 * beams
+        self.heights = (max(275 + tree, 277 + tables), 490 + 40 * self.rows[0] + by_finger)
         self._compute()
         self.step = self.tree()[-1].step
         self.observe(self._compute, ["text", "beams", "penalty"])

@@ -97,13 +97,13 @@ class HeadView(LiveFigure):
         longest = max(max(len(one["queries"]), len(one["keys"])) for one in shown)
         most = max(map(len, self._weights))
         columns = 30 + 30 * longest + 62  # headings, tokens, what is seen in words
-        overview = {width: len(shown) * (30 + 54 * -(-most // across)) for width, across in ((0, 8), (1, 10))}
+        overview = len(shown) * (30 + 54 * -(-most // 8))  # eight in a row
         super().__init__(
             layers=shown,
             layer=layer,
             head=head,
             language=language,
-            heights=(max(columns, overview[0]) + 10, columns + overview[1] + 16),
+            heights=(max(columns, overview) + 10, columns + overview + 16),
         )
         self.observe(lambda change: change.new is not None and self.set_trait("key", None), "query")
         self.observe(lambda change: change.new is not None and self.set_trait("query", None), "key")

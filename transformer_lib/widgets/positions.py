@@ -96,7 +96,7 @@ class PositionsFigure(LiveFigure):
             raise ValueError(f"d_model must be positive and even; got {d_model}")
         if length < 2:
             raise ValueError(f"length must be at least 2; got {length}")
-        wide, phone = (500, 850) if part == "waves" else (524, 773)
+        wide, phone = (500, 874) if part == "waves" else (524, 808)
         super().__init__(
             query=ask.round(4).tolist(),
             key=answer.round(4).tolist(),

@@ -112,7 +112,7 @@ class StreamFigure(LiveFigure):
         seed: int = 0,
         shown: Sequence[str] = ("pre", "post", "none"),
     ):
-        super().__init__(depth=depth, branch=branch, seed=seed, shown=list(shown), heights=(470, 845))
+        super().__init__(depth=depth, branch=branch, seed=seed, shown=list(shown), heights=(470, 860))
         self._compute()
         self.observe(self._compute, ["depth", "branch", "seed"])
 

@@ -474,7 +474,7 @@ class TransformerMap(LiveFigure):
             follow=list(follow),
             language=language,
             target_language=target_language,
-            heights=(568, 1116),
+            heights=(568, 1230),
             **base,
         )
         self._compute()

@@ -133,7 +133,7 @@ class TranslatorFigure(LiveFigure):
             examples=[sentence, *(one for one in examples if one != sentence)],
             beams=beams,
             layers=self._translator.model.decoder.config.n_layers,
-            heights=(460, 640),
+            heights=(460, 320),  # before it is loaded; the reader, who asks for it, sees it grow
         )
         self.on_msg(self._answer)
 
