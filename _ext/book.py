@@ -27,6 +27,7 @@ LAUNCH_BRANCH = "notebooks"
 MATHJAX_PARTS = ("tex-chtml.js", "output/chtml/fonts", "input/tex/extensions")
 UNUSED_SCRIPTS = ("sphinx-thebe.js",)
 FIGURE_DPI, CSS_PIXELS_PER_INCH = 144, 100  # the former as in transformer_lib.plots.book_style
+WIDE = 9  # inches; from here on a picture's words could not be read on a phone, were it as wide
 
 
 def set_repository(app: Sphinx, config: Config) -> None:
@@ -116,9 +117,10 @@ def hold_pictures(page: Path, text: str) -> str:
         if "aspect-ratio" in picture:  # a page of an earlier build
             return picture
         width, height = struct.unpack(">II", (page.parent / found[1]).read_bytes()[16:24])  # in a PNG's header
-        drawn = width * CSS_PIXELS_PER_INCH / FIGURE_DPI
-        style = f'style="aspect-ratio: auto {width} / {height}; --drawn: {drawn:.0f}px;'
+        style = f'style="aspect-ratio: auto {width} / {height};'
         picture = picture.replace('style="', f"{style} ") if 'style="' in picture else f'<img {style}"{picture[4:]}'
+        if width > WIDE * FIGURE_DPI:
+            picture = f'<img class="wide"{picture[4:]}'
         return picture if found.start() == first else picture.replace("<img ", '<img loading="lazy" ')
 
     first = next((found.start() for found in _PICTURE.finditer(text)), None)

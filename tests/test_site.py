@@ -167,7 +167,7 @@ def test_page_fits_a_phone(browser: Browser, address: str, page_name: str) -> No
         cut = page.eval_on_selector_all(
             ".bd-article img, .bd-article p, .bd-article h1, .bd-article h2",
             "all => all.filter(e => e.getBoundingClientRect().right > 361"
-            " && !e.closest('.pst-scrollable-table-container, table')).map(e => e.outerHTML.slice(0, 80))",
+            " && !e.closest('.wide, .pst-scrollable-table-container, table')).map(e => e.outerHTML.slice(0, 80))",
         )
         size = page.evaluate("parseFloat(getComputedStyle(document.querySelector('main')).fontSize)")
     assert width <= 360

@@ -82,7 +82,7 @@ function render({ model, el }) {
     return { shown, bar, element: make("div", { class: "lf-row" }, make("span", { text: name, style: "min-width:6em" }), shown, bar) };
   });
   const feeling = make("output", { class: "lf-number" });
-  const feelingBar = make("span", { class: "lf-bar", style: "background:var(--lf-value)" });
+  const feelingBar = make("span", { class: "lf-bar", style: "background:var(--lf-muted)" });
   const verdict = make("p", { class: "lf-note", role: "status" });
 
   frame(
