@@ -7,9 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from nbformat import NotebookNode, from_dict
 from nbval.plugin import IPyNbCell
 
-from tools import images
+from tools.numbers import PICTURES, Tolerance
 
 COSTS = Path(__file__).parent / "_build" / "notebook-costs"
 
@@ -18,25 +19,22 @@ COSTS = Path(__file__).parent / "_build" / "notebook-costs"
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     if not isinstance(item, IPyNbCell):
         return (yield)
+    _compare_within(item, Tolerance.of(item.cell.metadata))
     start = time.perf_counter()
     result = yield
     _record_cost(item, time.perf_counter() - start)
-    if item.options["check"]:
-        _compare_figures(item)
     return result
 
 
-def _compare_figures(item: IPyNbCell) -> None:
-    """Nbval passes over pictures. Ours must show the same as those stored."""
-    stored, computed = (
-        [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-        for outputs in (item.cell.outputs, item.test_outputs)
-    )
-    if len(stored) != len(computed):
-        item.raise_cell_error(f"{len(stored)} figures are stored, {len(computed)} were drawn")
-    for number, (old, new) in enumerate(zip(stored, computed, strict=True), start=1):
-        if not images.same(old, new):
-            item.raise_cell_error(f"figure {number} differs from the stored one by {images.difference(old, new):.0%}")
+def _compare_within(item: IPyNbCell, tolerance: Tolerance) -> None:
+    """Let nbval compare what is left when the stored numbers stand for those that they admit, and pictures too."""
+    exactly = item.compare_outputs
+    everything = tuple(key for key in item.parent.skip_compare if key not in PICTURES)
+
+    def compare_outputs(computed: list[NotebookNode], stored: list[NotebookNode]) -> bool:
+        return exactly(from_dict(tolerance.outputs_within(stored, computed)), stored, everything)
+
+    item.compare_outputs = compare_outputs
 
 
 def _record_cost(item: IPyNbCell, seconds: float) -> None:

@@ -15,6 +15,7 @@ SHARED = (
     "references.bib",
     "requirements.txt",
     "_ext/**/*.py",
+    "tools/numbers.py",
     "_static/**/*",
     "transformer_lib/**/*.py",
 )

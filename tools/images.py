@@ -9,28 +9,28 @@ from PIL import Image
 # Font rendering and anti-aliasing move single pixels between machines; a changed curve or number moves many. A picture
 # is held against the other after both are averaged over blocks of 4 x 4 pixels, which hides the former.
 BLOCK = 4
-TOLERANCE = 0.04  # of full scale, for the block that differs most
+TOLERANCE = 0.04  # of full scale; a block that differs by more has changed
 
 
-def difference(one: str, other: str) -> float:
-    """The greatest difference between two pictures, block by block, as a fraction of full scale.
+def changed(one: str, other: str) -> float:
+    """The share of blocks in which two pictures differ.
 
     Args:
         one: a PNG or JPEG in base64, as notebooks store it.
         other: another.
 
     Returns:
-        0 for equal pictures; 1 where the sizes differ, or a white block became black.
+        0 for pictures that show the same; 1 where the sizes differ, or every block does.
     """
     pixels = [_blocks(picture) for picture in (one, other)]
     if pixels[0].shape != pixels[1].shape:
         return 1.0
-    return float(np.abs(pixels[0] - pixels[1]).max())
+    return float((np.abs(pixels[0] - pixels[1]).max(axis=-1) > TOLERANCE).mean())
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two pictures show the same figure."""
-    return one == other or difference(one, other) <= TOLERANCE
+def same(one: str, other: str, *, share: float = 0.0) -> bool:
+    """Whether two pictures show the same figure, but for a share of their blocks."""
+    return one == other or changed(one, other) <= share
 
 
 def _blocks(picture: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":

@@ -6,9 +6,9 @@
     python -m tools.outputs --figures             # give stored figures the present JavaScript and style; run nothing
 
 What is normalised: cell numbers count 1, 2, …; cell ids follow from the cells' contents; metadata of editors and
-machines is dropped; pieces of one output stream are joined. A picture that shows the same as the stored one (see
-`tools.images`) stays as it is. An output that depends on the machine (tag `nbval-ignore-output`) stays too, as long as
-no code cell of its notebook has changed.
+machines is dropped; pieces of one output stream are joined. A text or picture that counts as the same as the stored
+one (see `tools.numbers`) stays as it is. An output that depends on the machine (tag `nbval-ignore-output`) stays too,
+as long as no code cell of its notebook has changed.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 
-from tools import images
+from tools.numbers import Tolerance
 
 ROOT = Path(__file__).parent.parent
-KEPT_METADATA = ("tags", "mystnb", "jupyter")  # of a cell; the rest belongs to editors
+KEPT_METADATA = ("tags", "mystnb", "jupyter", "tolerance")  # of a cell; the rest belongs to editors
 IGNORED = "nbval-ignore-output"
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 
@@ -141,7 +141,7 @@ def normalise(notebook: NotebookNode, stored: NotebookNode | None = None) -> Not
         if same_code and IGNORED in cell.metadata.get("tags", []) and previous.outputs:
             cell.outputs = previous.outputs
         else:
-            _keep_pictures(cell.outputs, previous.outputs)
+            cell.outputs = from_dict(Tolerance.of(cell.metadata).outputs_within(previous.outputs, cell.outputs))
     return notebook
 
 
@@ -190,14 +190,6 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
         else:
             joined.append(output)
     return joined
-
-
-def _keep_pictures(outputs: list[NotebookNode], previous: list[NotebookNode]) -> None:
-    for new, old in zip(outputs, previous, strict=False):
-        for kind in ("image/png", "image/jpeg"):
-            pictures = [output.get("data", {}).get(kind) for output in (new, old)]
-            if all(pictures) and images.same(*pictures):
-                new.data[kind] = old.data[kind]
 
 
 if __name__ == "__main__":
