@@ -8,6 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PAGE := _build/html/index.html
 # One thread a process: sums come out in one order, and two processes share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1
@@ -18,11 +19,13 @@ WORKERS ?= 2
 help:
 	@sed -n 's/^# //p' Makefile
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.lock requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "This book needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) --no-deps --require-hashes -r requirements.lock
+	$(PIP) "$$(grep '^torch==' requirements.txt)"
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 book: $(READY)

@@ -1,6 +1,5 @@
-"""The tree for Colab and Binder, and the settings that more than one file holds."""
+"""The tree for Colab and Binder."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -61,12 +60,3 @@ def test_a_wrong_commit_or_a_full_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="is not empty"):
         publish(ADDRESS, COMMIT, tmp_path)
-
-
-def test_binder_pins_what_the_book_pins() -> None:
-    pins = [
-        set(re.findall(r"^[\w-]+==\S+", (ROOT / name).read_text(encoding="utf-8"), re.M))
-        for name in ("binder/requirements.txt", "requirements.txt")
-    ]
-    assert pins[0]
-    assert pins[0] <= pins[1]
