@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             _show(task, tasks[task])
 
     for task in TASKS:
-        run(task, lambda task=task: _timed(task, options))
+        run(task, partial(_timed, task, options))
     for batch, beams in DECODING:
         name = "greedy" if beams == 1 else f"beam {beams}"
-        run(f"decoding, batch {batch}, {name}", lambda batch=batch, beams=beams: _decoded(batch, beams, options))
+        run(f"decoding, batch {batch}, {name}", partial(_decoded, batch, beams, options))
     for task in ("layer training",) if options.quick else ("model training", "layer training"):
-        run(f"{task}, memory", lambda task=task: _memory(task, options))
+        run(f"{task}, memory", partial(_memory, task, options))
     return _about(options) | {"tasks": tasks}
 
 
@@ -164,7 +165,7 @@ def _result(setting: Setting, samples: dict[str, list[float]], work: int | None)
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
     setting, layer = _setting("model", options), _setting("layer", options)
-    peers = {}
+    peers: dict[str, dict[str, Any]] = {}
     for kind, sizes, group in (("model", setting.sizes, MODELS), ("layer", layer.sizes, LAYERS)):
         for name, peer in group.items():
             entry = peers.setdefault(name, {"differs": peer.differs, "parameters": {}})

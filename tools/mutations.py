@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _changes(site: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST | Non
     """Changes of one node: a function that alters it in place (and returns None) or makes its replacement."""
     kind = type(site)
     for other in _OPERATORS.get(kind, ()):
-        yield f"{kind.__name__} becomes {other.__name__}", lambda n, other=other: other()
+        yield f"{kind.__name__} becomes {other.__name__}", partial(_made, other)
     if isinstance(site, ast.UnaryOp):
         yield "sign or not left out", lambda n: n.operand
     if isinstance(site, ast.Constant):
@@ -133,7 +134,7 @@ def _changes(site: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST | Non
         if len(site.args) >= 2:
             yield "arguments exchanged", lambda n: n.args.__setitem__(slice(0, 2), n.args[1::-1])
         for number in range(len(site.keywords)):
-            yield "keyword left out", lambda n, number=number: n.keywords.__delitem__(number)
+            yield "keyword left out", partial(_without_keyword, number)
     if isinstance(site, ast.Attribute) and site.attr in _NAMES:
         yield f"becomes {_NAMES[site.attr]}", lambda n: setattr(n, "attr", _NAMES[n.attr])
     if isinstance(site, ast.Name) and isinstance(site.ctx, ast.Load) and site.id in _NAMES:
@@ -158,12 +159,20 @@ def _changes(site: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST | Non
             yield "upper bound left out", lambda n: setattr(n, "upper", None)
     if isinstance(site, ast.FunctionDef):
         names = [argument.arg for argument in site.args.args if argument.arg != "self"]
-        for one, other in zip(names, names[1:] + names[:1], strict=True):
-            if one != other:
-                yield f"{one} is taken for {other}", lambda n, one=one, other=other: _rename(n, one, other)
+        for name, taken in zip(names, names[1:] + names[:1], strict=True):
+            if name != taken:
+                yield f"{name} is taken for {taken}", partial(_rename, name, taken)
 
 
-def _rename(function: ast.FunctionDef, one: str, other: str) -> None:
+def _made(kind: type[ast.AST], site: ast.AST) -> ast.AST:
+    return kind()
+
+
+def _without_keyword(number: int, call: ast.Call) -> None:
+    del call.keywords[number]
+
+
+def _rename(one: str, other: str, function: ast.FunctionDef) -> None:
     """The first use of one argument becomes another."""
     for node in ast.walk(ast.Module(function.body, [])):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id == one:

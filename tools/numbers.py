@@ -157,7 +157,8 @@ def too_wide(text: str, tolerance: Tolerance) -> list[str]:
 def changed_lines(stored: Sequence[Mapping[str, Any]], computed: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Where two lists of outputs differ: (stored, computed) lines, and a line for a picture."""
     pairs = []
-    for old, new in itertools.zip_longest(stored, computed, fillvalue={}):
+    nothing: dict[str, Any] = {}
+    for old, new in itertools.zip_longest(stored, computed, fillvalue=nothing):
         lines = itertools.zip_longest(_lines(old), _lines(new), fillvalue="(nothing)")
         pairs += [(one, other) for one, other in lines if one != other]
         for kind in PICTURES:

@@ -118,7 +118,8 @@ def normalise(notebook: NotebookNode, stored: NotebookNode | None = None) -> Not
         notebook.metadata["widgets"] = widgets
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     old = {cell.source: cell for cell in stored.cells if cell.cell_type == "code"} if stored else {}
-    count, seen = 0, {}
+    count = 0
+    seen: dict[str, int] = {}
     for cell in notebook.cells:
         number = seen[cell.source] = seen.get(cell.source, 0) + 1
         cell.id = hashlib.sha256(f"{number} {cell.cell_type} {cell.source}".encode()).hexdigest()[:12]
