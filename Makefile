@@ -1,5 +1,6 @@
 # make book   build the book, and say where to open it
 # make test   recompute every output of the book, and run every other test
+# make quick  run the library's tests alone, in under a minute
 # make lab    open the notebooks in JupyterLab
 # make exercises  check your answers to the exercises, and show how far you are (ARGS="scaled", ARGS=--watch, …)
 # make bench  measure the library beside its peers (a few minutes; on a machine that does nothing else)
@@ -14,7 +15,7 @@ PAGE := _build/html/index.html
 ONE_THREAD := OMP_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help book test lab exercises bench outputs style browser clean
+.PHONY: help book test quick lab exercises bench outputs style browser clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,13 +34,20 @@ book: $(READY)
 	@echo "The book is ready. Open file://$(CURDIR)/$(PAGE)"
 
 test: book browser style
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env chapters tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --durations 15 chapters tests
+
+# The numerics of the library's modules, in the order of the chapters.
+QUICK := attention multihead positions stack training tokens fragment generation interop
+quick: $(READY)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --durations 5 $(QUICK:%=tests/test_%.py)
 
 style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python -m tools.scripts
 
 browser: $(READY)
 	@$(BIN)/python -m tools.browser
