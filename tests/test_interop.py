@@ -1,14 +1,25 @@
-"""Parity with ``nn.MultiheadAttention`` by copied weights, in both directions: outputs, weights and gradients."""
+"""Parity with ``nn.MultiheadAttention`` by copied weights, in both directions: outputs, weights and gradients.
 
+And all copies from PyTorch copy everything or, where the two would not compute the same, nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.cases import assert_all_near, assert_near, differ, gradients, randn
-from transformer_lib import MultiHeadAttention, RotaryPositions
-from transformer_lib.interop import copy_from_torch, copy_to_torch
+from transformer_lib import Decoder, Encoder, MultiHeadAttention, RotaryPositions, StackConfig
+from transformer_lib.interop import (
+    copy_decoder_from_torch,
+    copy_encoder_from_torch,
+    copy_from_torch,
+    copy_to_torch,
+)
 from transformer_lib.plots import record_attention
 
 D_MODEL, HEADS = 12, 3
@@ -116,6 +127,15 @@ def test_there_and_back_again() -> None:
     assert torch.equal(again(x), ours(x))
 
 
+def refused(copy: Any, ours: nn.Module, theirs: nn.Module, error: type[Exception], message: str) -> None:
+    """Refused with the message; and both are bit for bit as they were."""
+    before = [parameter.detach().clone() for parameter in [*ours.parameters(), *theirs.parameters()]]
+    with pytest.raises(error, match=message):
+        copy(ours, theirs)
+    after = [*ours.parameters(), *theirs.parameters()]
+    assert all(torch.equal(now, then) for now, then in zip(after, before, strict=True) if not then.is_meta)
+
+
 BAD_OURS = "ours must have n_kv_heads = n_heads, d_head = d_model / n_heads and no rotary positions"
 BAD_THEIRS = "theirs must not use kdim, vdim, add_bias_kv or add_zero_attn"
 
@@ -135,13 +155,110 @@ BAD_THEIRS = "theirs must not use kdim, vdim, add_bias_kv or add_zero_attn"
         ({"n_kv_heads": 1}, {}, BAD_OURS),
         ({"d_head": 5}, {}, BAD_OURS),
         ({"rotary": RotaryPositions(4)}, {}, BAD_OURS),
+        ({"scale": 1.0}, {}, r"the scores' scale must agree; ours has 1.0, theirs 1 / sqrt\(d_head\) = 0.5"),
+        ({"dropout": 0.1}, {}, "dropout must agree; ours has 0.1, theirs 0.0"),
+        ({}, {"dtype": torch.float64}, r"q_proj.weight: the dtype must agree; ours has torch.float32, theirs .*64"),
     ],
 )
 def test_modules_that_differ_are_refused(copy: Any, ours: dict[str, Any], theirs: dict[str, Any], message: str) -> None:
     one = MultiHeadAttention(12, 3, **ours)
     other = nn.MultiheadAttention(**({"embed_dim": 12, "num_heads": 3} | theirs))
-    before = [parameter.detach().clone() for parameter in [*one.parameters(), *other.parameters()]]
-    with pytest.raises(ValueError, match=message):
-        copy(one, other)
-    after = [*one.parameters(), *other.parameters()]
-    assert all(torch.equal(now, then) for now, then in zip(after, before, strict=True))
+    refused(copy, one, other, ValueError, message)
+
+
+@pytest.mark.parametrize("copy", [copy_from_torch, copy_to_torch])
+def test_the_meta_device_and_other_classes_are_refused(copy: Any) -> None:
+    ours, theirs = MultiHeadAttention(12, 3), nn.MultiheadAttention(12, 3)
+    refused(copy, MultiHeadAttention(12, 3).to("meta"), theirs, ValueError, "ours is on the meta device")
+    refused(copy, ours, nn.MultiheadAttention(12, 3, device="meta"), ValueError, "theirs is on the meta device")
+    refused(copy, theirs, ours, TypeError, "ours must be of class MultiHeadAttention; got MultiheadAttention")
+    refused(copy, ours, nn.Linear(12, 12), TypeError, "theirs must be of class MultiheadAttention; got Linear")
+
+
+def test_dropout_is_compared_only_where_both_are_in_training() -> None:
+    ours, theirs = MultiHeadAttention(12, 3, dropout=0.2).eval(), nn.MultiheadAttention(12, 3)
+    copy_from_torch(ours, theirs)
+    assert torch.equal(ours.o_proj.weight, theirs.out_proj.weight)
+
+
+# ---- The stacks.
+
+SMALL = StackConfig(d_model=24, n_heads=4, n_layers=2, d_ff=40, dropout=0.0, max_len=32, positions="none")
+both_stacks = pytest.mark.parametrize("kind", ["encoder", "decoder"])
+
+
+def stacks(kind: str, **changes: Any) -> tuple[Any, Any, Any]:
+    """A copy, a stack of ours, and one of PyTorch's that fits it but for ``changes``."""
+    choices = {"dim_feedforward": 40, "dropout": 0.0, "batch_first": True, "norm_first": True} | changes
+    theirs: nn.Module
+    if kind == "encoder":
+        layer: nn.Module = nn.TransformerEncoderLayer(24, 4, **choices)
+        theirs = nn.TransformerEncoder(layer, 2, nn.LayerNorm(24), enable_nested_tensor=False)  # type: ignore[arg-type]
+        return copy_encoder_from_torch, Encoder(replace(SMALL, pre_norm=True)), theirs
+    layer = nn.TransformerDecoderLayer(24, 4, **choices)
+    theirs = nn.TransformerDecoder(layer, 2, nn.LayerNorm(24))  # type: ignore[arg-type]
+    return copy_decoder_from_torch, Decoder(replace(SMALL, pre_norm=True)), theirs
+
+
+@both_stacks
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_norm_eps": 0.1}, "norm.eps must agree; ours has 1e-05, theirs 0.1"),
+        ({"activation": "gelu"}, "layers.0.feed_forward.activation must agree: theirs, .*gelu"),
+        ({"activation": F.relu6}, "activation must agree: theirs, .*relu6"),
+        ({"dim_feedforward": 56}, r"up_proj.weight: the shape must agree; ours has \(40, 24\), theirs \(56, 24\)"),
+        ({"bias": False}, r"\(d_model, n_heads, bias\) must agree"),
+        ({"dropout": 0.1}, "dropout must agree; ours has 0.0, theirs 0.1"),
+        ({"dtype": torch.float64}, "the dtype must agree; ours has torch.float32, theirs torch.float64"),
+        ({"device": "meta"}, "theirs is on the meta device"),
+    ],
+)
+def test_stacks_that_would_compute_something_else_are_refused(kind: str, changes: dict[str, Any], message: str) -> None:
+    refused(*stacks(kind, **changes), ValueError, message)
+
+
+def last(**attributes: Any) -> Callable[[Any], None]:
+    """Change the last layer: ``linear2__bias=None`` takes the bias of its ``linear2``."""
+
+    def change(theirs: Any) -> None:
+        for path, value in attributes.items():
+            *parents, name = path.split("__")
+            setattr(theirs.layers[-1].get_submodule(".".join(parents)), name, value)
+
+    return change
+
+
+@both_stacks
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (last(norm_first=False), "both must be pre-norm"),
+        (last(activation=F.silu), r"layers\.1\..*activation must agree"),
+        (last(norm2__eps=1e-6), r"layers\.1\..*norm\.eps must agree"),
+        (last(norm1=nn.RMSNorm(24)), "theirs must be a LayerNorm; got RMSNorm"),
+        (last(linear2__bias=None), r"layers\.1\..*down_proj\.bias: ours has this weight, the other has not"),
+        (lambda theirs: setattr(theirs.norm, "eps", 1e-3), "final_norm.eps must agree; ours has 1e-05, theirs 0.001"),
+        (lambda theirs: setattr(theirs, "norm", nn.LayerNorm(23)), "final_norm.weight: the shape must agree"),
+    ],
+)
+def test_the_last_part_of_a_stack_is_checked_before_the_first_is_copied(
+    kind: str, change: Callable[[Any], None], message: str
+) -> None:
+    copy, ours, theirs = stacks(kind)
+    change(theirs)
+    refused(copy, ours, theirs, ValueError, message)
+
+
+@both_stacks
+def test_other_stacks_are_refused_and_other_names_of_one_activation_are_not(kind: str) -> None:
+    copy, ours, theirs = stacks(kind)
+    for scheme in ("relative", "alibi"):
+        refused(copy, type(ours)(replace(SMALL, pre_norm=True, positions=scheme)), theirs, ValueError, "to the scores")
+    refused(copy, ours, stacks("decoder" if kind == "encoder" else "encoder")[2], TypeError, "theirs must be of class")
+    for layer in theirs.layers:
+        layer.activation = nn.ReLU()
+    copy(ours, theirs)
+    for mine, yours in zip(ours.layers, theirs.layers, strict=True):
+        assert torch.equal(mine.feed_forward.down_proj.weight, yours.linear2.weight)
+    assert torch.equal(ours.final_norm.bias, theirs.norm.bias)

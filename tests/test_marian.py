@@ -255,3 +255,18 @@ def test_weights_that_ours_cannot_hold_are_refused() -> None:
     del lacking.model.decoder.layers[2].fc2.bias
     lacking.model.decoder.layers[2].fc2.bias = None
     refused(lacking, r"theirs has no weight model\.decoder\.layers\.2\.fc2\.bias")
+    reshaped = marian()
+    reshaped.model.decoder.layers[2].fc2 = nn.Linear(48, 24).double()
+    refused(reshaped, r"decoder\.layers\.2\.feed_forward\.down_proj\.weight: the shape must agree; ours has \(24, 56\)")
+    other_eps = marian()
+    other_eps.model.decoder.layers[2].final_layer_norm.eps = 1e-3
+    refused(other_eps, "decoder norm_eps must agree; ours has 1e-05, theirs 0.001")
+    rounded = marian()
+    rounded.model.decoder.layers[2].float()
+    refused(rounded, r"decoder\.layers\.2\..*: the dtype must agree; ours has torch.float64, theirs torch.float32")
+    trained = marian(dropout=0.1).train()
+    trained_ours = our_model().train()
+    with pytest.raises(ValueError, match=r"encoder dropout must agree; ours has 0\.0, theirs 0\.1"):
+        copy_from_marian(trained_ours, trained)
+    with pytest.raises(TypeError, match="theirs must be a MarianMTModel; got Transformer"):
+        copy_from_marian(our_model(), our_model())

@@ -203,7 +203,7 @@ def exercise_interop(sizes: Sizes) -> None:
         forced_eos_token_id=None,
     )
     transformer = importlib.import_module(f"{PACKAGE}.transformer").Transformer(11, config)
-    interop.copy_from_marian(transformer, MarianMTModel(marian))
+    interop.copy_from_marian(transformer, MarianMTModel(marian).eval())
 
 
 def exercise_plots(sizes: Sizes) -> None:

@@ -1,5 +1,6 @@
 """Weights to and from PyTorch's own modules, and from Hugging Face's Marian, so that all can be proved equal."""
 
+import math
 from typing import Any
 
 import torch
@@ -29,7 +30,10 @@ MARIAN_WRITES = {
 MARIAN_ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "swish": "silu", "silu": "silu"}
 
 
-@torch.no_grad()
+# A weight's name, ours and theirs; `None` where one has no such weight.
+Pair = tuple[str, Tensor | None, Tensor | None]
+
+
 def copy_from_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     """Copy the weights of PyTorch's module into ours.
 
@@ -38,61 +42,54 @@ def copy_from_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> 
         theirs: the source; PyTorch stacks the projections of query, key and value in one matrix, in this order.
 
     Raises:
-        ValueError: the two modules differ in sizes or biases, or one has parts that the other has not.
+        TypeError: one of the modules is of another class.
+        ValueError: the two would not compute the same: they differ in sizes, biases, dtype or the scores' scale, one
+            has parts that the other has not, or both are in training mode and differ in dropout; or weights are on the
+            meta device. Then ours is as it was.
     """
-    _check_same(ours, theirs)
-    q_weight, k_weight, v_weight = theirs.in_proj_weight.chunk(3)  # (3 * d_model, d_model) -> 3 of (d_model, d_model)
-    pairs = [(ours.q_proj.weight, q_weight), (ours.k_proj.weight, k_weight), (ours.v_proj.weight, v_weight)]
-    pairs.append((ours.o_proj.weight, theirs.out_proj.weight))
-    if theirs.in_proj_bias is not None:
-        biases = [*theirs.in_proj_bias.chunk(3), theirs.out_proj.bias]
-        pairs += zip((ours.q_proj.bias, ours.k_proj.bias, ours.v_proj.bias, ours.o_proj.bias), biases, strict=True)
-    for target, source in pairs:
-        target.copy_(source)
+    _copy_all(_attention_pairs(ours, theirs), to_theirs=False)
 
 
 def copy_encoder_from_torch(ours: Encoder, theirs: nn.TransformerEncoder) -> None:
-    """Copy the weights of PyTorch's encoder into ours; positions are no part of theirs.
+    """Copy the weights of PyTorch's encoder into ours; positions, and the dropout after them, are no part of theirs.
 
     Args:
         ours: overwritten.
         theirs: the source. In post-norm it must have no norm of its own after the last layer.
 
     Raises:
-        ValueError: the two differ in structure or sizes.
+        TypeError: one of the modules, or a layer of theirs, is of another class.
+        ValueError: the two would not compute the same: they differ in structure, sizes, epsilon, activation, biases or
+            dtype, or both are in training mode and differ in dropout; or weights are on the meta device. Then ours is
+            as it was.
     """
-    _check_stacks(ours, theirs)
-    our_layer: Any  # nn.ModuleList does not tell what it holds
-    their_layer: Any
-    for our_layer, their_layer in zip(ours.layers, theirs.layers, strict=True):
-        copy_from_torch(our_layer.attention, their_layer.self_attn)
-        _copy_feed_forward(our_layer.feed_forward, their_layer)
-        our_layer.attention_residual.norm.load_state_dict(their_layer.norm1.state_dict())
-        our_layer.feed_forward_residual.norm.load_state_dict(their_layer.norm2.state_dict())
+    _check_class(ours, Encoder, "ours")
+    _check_class(theirs, nn.TransformerEncoder, "theirs")
+    parts = {"attention": ("self_attn", "norm1", "dropout1"), "feed_forward": ("", "norm2", "dropout2")}
+    _copy_all(_stack_pairs(ours, theirs, nn.TransformerEncoderLayer, parts), to_theirs=False)
 
 
 def copy_decoder_from_torch(ours: Decoder, theirs: nn.TransformerDecoder) -> None:
-    """Copy the weights of PyTorch's decoder into ours; positions are no part of theirs.
+    """Copy the weights of PyTorch's decoder into ours; positions, and the dropout after them, are no part of theirs.
 
     Args:
         ours: overwritten; it must attend to a memory.
         theirs: the source. In post-norm it must have no norm of its own after the last layer.
 
     Raises:
-        ValueError: the two differ in structure or sizes.
+        TypeError: one of the modules, or a layer of theirs, is of another class.
+        ValueError: as :func:`copy_encoder_from_torch`. Then ours is as it was.
     """
-    _check_stacks(ours, theirs)
+    _check_class(ours, Decoder, "ours")
+    _check_class(theirs, nn.TransformerDecoder, "theirs")
     if not ours.has_memory:
         raise ValueError("ours must attend to a memory, as PyTorch's decoder does")
-    our_layer: Any  # nn.ModuleList does not tell what it holds
-    their_layer: Any
-    for our_layer, their_layer in zip(ours.layers, theirs.layers, strict=True):
-        copy_from_torch(our_layer.self_attention, their_layer.self_attn)
-        copy_from_torch(our_layer.cross_attention, their_layer.multihead_attn)
-        _copy_feed_forward(our_layer.feed_forward, their_layer)
-        our_layer.self_attention_residual.norm.load_state_dict(their_layer.norm1.state_dict())
-        our_layer.cross_attention_residual.norm.load_state_dict(their_layer.norm2.state_dict())
-        our_layer.feed_forward_residual.norm.load_state_dict(their_layer.norm3.state_dict())
+    parts = {
+        "self_attention": ("self_attn", "norm1", "dropout1"),
+        "cross_attention": ("multihead_attn", "norm2", "dropout2"),
+        "feed_forward": ("", "norm3", "dropout3"),
+    }
+    _copy_all(_stack_pairs(ours, theirs, nn.TransformerDecoderLayer, parts), to_theirs=False)
 
 
 @torch.no_grad()
@@ -111,9 +108,14 @@ def copy_from_marian(ours: Transformer, theirs: nn.Module) -> None:
         theirs: the source, whose embeddings are all one, scaled on the way in.
 
     Raises:
-        ValueError: the two differ in structure or sizes, or a weight of one is missing in the other. Then ours is
-            as it was.
+        TypeError: one of the models is of another class.
+        ValueError: the two would not compute the same: they differ in structure, sizes, epsilon, activation or dtype,
+            a weight of one is missing in the other, or both are in training mode and differ in dropout; or weights are
+            on the meta device. Then ours is as it was.
     """
+    _check_class(ours, Transformer, "ours")
+    if getattr(getattr(theirs, "config", None), "model_type", None) != "marian":
+        raise TypeError(f"theirs must be a MarianMTModel; got {type(theirs).__name__}")
     _check_marian(ours, theirs)
     weights: dict[str, Tensor] = dict(theirs.state_dict())
 
@@ -138,7 +140,7 @@ def copy_from_marian(ours: Transformer, theirs: nn.Module) -> None:
         if not torch.allclose(table, sinusoidal_table(len(table), d_model).to(table), rtol=0.0, atol=rounding):
             raise ValueError(f"their {stack}'s positions are not Marian's sines and cosines")
 
-    copies: list[tuple[Tensor, Tensor]] = [(ours.embedding.weight, embedding[:, order])]
+    pairs: list[Pair] = [("embedding.weight", ours.embedding.weight, embedding[:, order])]
     for name, parameter in ours.named_parameters():
         if name != "embedding.weight":
             their_name, reads = _marian_name(name)
@@ -147,14 +149,12 @@ def copy_from_marian(ours: Transformer, theirs: nn.Module) -> None:
                 weight = weight[order]
             elif weight.ndim == 2:
                 weight = weight[:, order]
-            copies.append((parameter, weight))
+            pairs.append((name, parameter, weight))
     if weights:
         raise ValueError(f"theirs has weights that ours has not: {', '.join(weights)}")
-    for target, weight in copies:
-        target.copy_(weight)
+    _copy_all(pairs, to_theirs=False)
 
 
-@torch.no_grad()
 def copy_to_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     """Copy our weights into PyTorch's module: the inverse of :func:`copy_from_torch`.
 
@@ -163,46 +163,133 @@ def copy_to_torch(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> No
         theirs: overwritten.
 
     Raises:
-        ValueError: the two modules differ in sizes or biases, or one has parts that the other has not.
+        TypeError: one of the modules is of another class.
+        ValueError: as :func:`copy_from_torch`. Then theirs is as it was.
     """
-    _check_same(ours, theirs)
-    projections = (ours.q_proj, ours.k_proj, ours.v_proj)
-    theirs.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
-    theirs.out_proj.weight.copy_(ours.o_proj.weight)
-    if theirs.in_proj_bias is not None:
-        theirs.in_proj_bias.copy_(torch.cat([projection.bias for projection in projections]))
-        theirs.out_proj.bias.copy_(ours.o_proj.bias)
+    _copy_all(_attention_pairs(ours, theirs), to_theirs=True)
 
 
-def _check_same(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
+@torch.no_grad()
+def _copy_all(pairs: list[Pair], *, to_theirs: bool) -> None:
+    """Copy one side of every pair into the other, or raise and copy none."""
+    copies: list[tuple[Tensor, Tensor]] = []
+    for name, mine, yours in pairs:
+        if mine is None and yours is None:
+            continue
+        if mine is None or yours is None:
+            raise ValueError(f"{name}: {'theirs' if mine is None else 'ours'} has this weight, the other has not")
+        for what, one, other in (("shape", tuple(mine.shape), tuple(yours.shape)), ("dtype", mine.dtype, yours.dtype)):
+            if one != other:
+                raise ValueError(f"{name}: the {what} must agree; ours has {one}, theirs {other}")
+        if mine.is_meta or yours.is_meta:
+            raise ValueError(f"{name}: {'ours' if mine.is_meta else 'theirs'} is on the meta device, without numbers")
+        copies.append((yours, mine) if to_theirs else (mine, yours))
+    for target, source in copies:
+        target.copy_(source)
+
+
+def _check_class(module: object, wanted: type, name: str) -> None:
+    if not isinstance(module, wanted):
+        raise TypeError(f"{name} must be of class {wanted.__name__}; got {type(module).__name__}")
+
+
+def _check_equal(name: str, ours: Any, theirs: Any) -> None:
+    if ours != theirs:
+        raise ValueError(f"{name} must agree; ours has {ours!r}, theirs {theirs!r}")
+
+
+@torch.no_grad()  # its views of stacked weights may be written to
+def _attention_pairs(ours: MultiHeadAttention, theirs: nn.MultiheadAttention, prefix: str = "") -> list[Pair]:
+    _check_class(ours, MultiHeadAttention, "ours")
+    _check_class(theirs, nn.MultiheadAttention, "theirs")
     if theirs.in_proj_weight is None or theirs.bias_k is not None or theirs.add_zero_attn:
         raise ValueError("theirs must not use kdim, vdim, add_bias_kv or add_zero_attn: our module has no such parts")
     if ours.n_kv_heads != ours.n_heads or ours.d_head * ours.n_heads != ours.d_model or ours.rotary is not None:
         raise ValueError("ours must have n_kv_heads = n_heads, d_head = d_model / n_heads and no rotary positions")
-    mine = (ours.d_model, ours.n_heads, ours.q_proj.bias is not None)
-    yours = (theirs.embed_dim, theirs.num_heads, theirs.in_proj_bias is not None)
-    if mine != yours:
-        raise ValueError(f"(d_model, n_heads, bias) must agree; ours has {mine}, theirs {yours}")
+    _check_equal(
+        "(d_model, n_heads, bias)",
+        (ours.d_model, ours.n_heads, ours.q_proj.bias is not None),
+        (theirs.embed_dim, theirs.num_heads, theirs.in_proj_bias is not None),
+    )
+    usual = ours.d_head**-0.5
+    if ours.scale is not None and not math.isclose(ours.scale, usual):
+        raise ValueError(f"the scores' scale must agree; ours has {ours.scale}, theirs 1 / sqrt(d_head) = {usual}")
+    if ours.training and theirs.training:
+        _check_equal(f"{prefix}dropout", ours.dropout, theirs.dropout)
+    # (3 * d_model, d_model) -> 3 of (d_model, d_model), and likewise the biases
+    weights = theirs.in_proj_weight.chunk(3)
+    biases = (None,) * 3 if theirs.in_proj_bias is None else theirs.in_proj_bias.chunk(3)
+    pairs: list[Pair] = []
+    for name, weight, bias in zip(("q_proj", "k_proj", "v_proj"), weights, biases, strict=True):
+        projection = getattr(ours, name)
+        pairs.append((f"{prefix}{name}.weight", projection.weight, weight))
+        pairs.append((f"{prefix}{name}.bias", projection.bias, bias))
+    return pairs + _affine_pairs(ours.o_proj, theirs.out_proj, f"{prefix}o_proj.")
 
 
-def _check_stacks(ours: Encoder | Decoder, theirs: nn.TransformerEncoder | nn.TransformerDecoder) -> None:
+def _affine_pairs(ours: nn.Module, theirs: nn.Module, prefix: str) -> list[Pair]:
+    """The weight and the bias of a linear map, or of a normalization."""
+    return [(f"{prefix}{name}", getattr(ours, name, None), getattr(theirs, name, None)) for name in ("weight", "bias")]
+
+
+def _norm_pairs(ours: Any, theirs: nn.Module, prefix: str) -> list[Pair]:
+    if not isinstance(theirs, nn.LayerNorm):
+        raise ValueError(f"{prefix[:-1]}: theirs must be a LayerNorm; got {type(theirs).__name__}")
+    _check_equal(f"{prefix}eps", ours.eps, theirs.eps)
+    return _affine_pairs(ours, theirs, prefix)
+
+
+def _stack_pairs(
+    ours: Encoder | Decoder,
+    theirs: nn.TransformerEncoder | nn.TransformerDecoder,
+    layer_class: type[nn.Module],
+    parts: dict[str, tuple[str, str, str]],
+) -> list[Pair]:
+    """All weights of two stacks; ``parts`` tells what theirs calls each sublayer of ours, its norm and its dropout."""
     if len(ours.layers) != len(theirs.layers):
         raise ValueError(f"the numbers of layers must agree; ours has {len(ours.layers)}, theirs {len(theirs.layers)}")
-    pre_norm = bool(theirs.layers[0].norm_first)
-    if ours.config.pre_norm != pre_norm or (theirs.norm is not None) != pre_norm:
-        raise ValueError(
-            f"both must be pre-norm with a final norm, or post-norm without one; ours has pre_norm="
-            f"{ours.config.pre_norm}, theirs norm_first={pre_norm} and {'a' if theirs.norm is not None else 'no'} norm"
-        )
+    for layer in theirs.layers:
+        _check_class(layer, layer_class, "each layer of theirs")
+        pre_norm = bool(layer.norm_first)
+        if ours.config.pre_norm != pre_norm or (theirs.norm is not None) != pre_norm:
+            raise ValueError(
+                f"both must be pre-norm with a final norm, or post-norm without one; ours has pre_norm="
+                f"{ours.config.pre_norm}, theirs norm_first={pre_norm} and {'a' if theirs.norm is not None else 'no'} "
+                "norm"
+            )
     if ours.config.gated or ours.config.norm != "layer":
         raise ValueError("ours must have LayerNorm and no gate: PyTorch's layers know no other")
+    if ours.config.positions in ("relative", "alibi"):
+        raise ValueError(f"ours must add nothing to the scores, as theirs; got positions {ours.config.positions!r}")
+
+    pairs: list[Pair] = []
+    our_layer: Any  # nn.ModuleList does not tell what it holds
+    their_layer: Any
+    for number, (our_layer, their_layer) in enumerate(zip(ours.layers, theirs.layers, strict=True)):
+        for part, (attention, norm, dropout) in parts.items():
+            prefix, residual = f"layers.{number}.{part}.", getattr(our_layer, f"{part}_residual")
+            if attention:
+                pairs += _attention_pairs(getattr(our_layer, part), getattr(their_layer, attention), prefix)
+            else:
+                pairs += _feed_forward_pairs(our_layer.feed_forward, their_layer, prefix)
+            pairs += _norm_pairs(residual.norm, getattr(their_layer, norm), f"{prefix}norm.")
+            if ours.training and theirs.training:
+                _check_equal(f"{prefix}dropout", residual.dropout.p, getattr(their_layer, dropout).p)
     if theirs.norm is not None:
-        ours.final_norm.load_state_dict(theirs.norm.state_dict())
+        pairs += _norm_pairs(ours.final_norm, theirs.norm, "final_norm.")
+    return pairs
 
 
-def _copy_feed_forward(ours: FeedForward, theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:
-    ours.up_proj.load_state_dict(theirs.linear1.state_dict())
-    ours.down_proj.load_state_dict(theirs.linear2.state_dict())
+def _feed_forward_pairs(ours: FeedForward, theirs: Any, prefix: str) -> list[Pair]:
+    # Theirs may be any function, so what it computes is compared: the two kinds of GELU differ by up to 4.7e-4.
+    x = torch.linspace(-8.0, 8.0, 1001, dtype=torch.float64)
+    with torch.no_grad():
+        if not torch.allclose(ours.activation(x), theirs.activation(x), rtol=0.0, atol=1e-9):
+            raise ValueError(f"{prefix}activation must agree: theirs, {theirs.activation}, computes other numbers")
+    if ours.training and theirs.training:
+        _check_equal(f"{prefix}dropout", ours.dropout.p, theirs.dropout.p)
+    up = _affine_pairs(ours.up_proj, theirs.linear1, f"{prefix}up_proj.")
+    return up + _affine_pairs(ours.down_proj, theirs.linear2, f"{prefix}down_proj.")
 
 
 def _marian_name(name: str) -> tuple[str, bool]:
@@ -237,11 +324,19 @@ def _check_marian(ours: Transformer, theirs: Any) -> None:
             f"{stack} d_head": (mine.d_head or mine.d_model // mine.n_heads, d_head),
             f"{stack} d_ff": (mine.d_ff, getattr(config, f"{stack}_ffn_dim")),
             f"{stack} attention_scale": (mine.attention_scale or d_head**-0.5, d_head**-0.5),
-            f"{stack} norm_eps": (mine.norm_eps, 1e-5),
+            f"{stack} norm_eps": (mine.norm_eps, _other_eps(getattr(theirs.model, stack), mine.norm_eps)),
             f"{stack} activation": (mine.activation, MARIAN_ACTIVATIONS.get(config.activation_function)),
         }
+        if ours.training and theirs.training:
+            for name in ("dropout", "attention_dropout", "activation_dropout"):
+                pairs[f"{stack} {name}"] = (mine.dropout, getattr(config, name))
     for name, (one, other) in pairs.items():
-        if one != other:
-            raise ValueError(f"{name} must agree; ours has {one!r}, theirs {other!r}")
+        _check_equal(name, one, other)
     if not (config.scale_embedding and config.share_encoder_decoder_embeddings and config.tie_word_embeddings):
         raise ValueError("theirs must scale its embeddings, and share one matrix between encoder, decoder and logits")
+
+
+def _other_eps(stack: nn.Module, expected: float) -> float:
+    """The epsilon of a normalization of ``stack`` that has another than ``expected``; else ``expected``."""
+    found = (module.eps for module in stack.modules() if isinstance(module, nn.LayerNorm))
+    return next((eps for eps in found if eps != expected), expected)
