@@ -1,6 +1,8 @@
 """The training loop and the accuracy, against loops written out here; and the choice of a device."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -162,6 +164,57 @@ def test_logits_that_do_not_fit_the_targets_are_named() -> None:
         fit(model(), transposed, steps=1)
     with pytest.raises(ValueError, match=message):
         accuracy(model(), transposed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 2.0}, "steps must be a whole number; got 2.0"),
+        ({"steps": True}, "steps must be a whole number; got True"),
+        ({"lr": math.nan}, "lr must be finite; got nan"),
+        ({"lr": math.inf}, "lr must be finite; got inf"),
+        ({"lr": 0.0}, "lr must be positive; got 0.0"),
+        ({"lr": "fast"}, "lr must be a number; got 'fast'"),
+    ],
+)
+def test_a_loop_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(model(), sample, **({"steps": 2} | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda targets: torch.full_like(targets, -100), "no target counts: all of the batch's are -100"),
+        (lambda targets: targets + 1, "targets must be classes, 0 to 3, or -100 to be ignored; got 4"),
+        (lambda targets: targets - 1, "targets must be classes, 0 to 3, or -100 to be ignored; got -1"),
+        (lambda targets: targets.double(), "targets whole numbers; got torch.float32 and torch.float64"),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_named_and_the_weights_stay(
+    change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    def spoiled(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x, targets = sample(generator)
+        return x, change(targets)
+
+    untrained = model()
+    before = [parameter.detach().clone() for parameter in untrained.parameters()]
+    with pytest.raises(ValueError, match=message):
+        fit(untrained, spoiled, steps=1)
+    with pytest.raises(ValueError, match=message):
+        accuracy(untrained, spoiled)
+    assert all(torch.equal(one, other) for one, other in zip(untrained.parameters(), before, strict=True))
+
+
+def test_the_loss_is_computed_in_float32_at_least() -> None:
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        logits = x.to(dtype)
+        watched = Watched(lambda _, logits=logits: logits).to(dtype)
+        [loss] = fit(watched, lambda _: (x, torch.ones(64, dtype=torch.int32)), steps=1)
+        wanted = -logits.double().log_softmax(-1)[:, 1].mean()
+        assert loss == pytest.approx(float(wanted), rel=1e-12 if dtype == torch.float64 else 1e-6)
 
 
 # ---- The device.

@@ -10,7 +10,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def translation(
     Args:
         folder: for the checkpoint ``training.safetensors`` and the finished translator.
         device: where to train.
-        steps: of the recipe.
+        steps: of the recipe, whose warm-up is no longer than they.
         precision: of the recipe.
         compile: of the recipe.
         real_text: whether to train on the LibreOffice help too, or on the fragment only.
@@ -105,7 +105,7 @@ def translation(
     Raises:
         ValueError: the folder holds the checkpoint of another recipe.
     """
-    recipe = Recipe(**{**asdict(RECIPE), "steps": steps, "precision": precision, "compile": compile})
+    recipe = replace(RECIPE, steps=steps, warmup=min(RECIPE.warmup, steps), precision=precision, compile=compile)
     corpus, pairs = None, fragment_pairs(N_FRAGMENT, torch.Generator().manual_seed(0))
     valid = fragment_pairs(500, torch.Generator().manual_seed(1), split="combinations")
     if real_text:

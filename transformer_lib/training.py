@@ -5,15 +5,17 @@ Hutter (2017) (cosine); Pascanu et al. (2013) (clipping).
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -23,6 +25,11 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
+
+from transformer_lib.checks import check_real, check_whole
+
+IGNORED = -100
+"""A target that does not count, as in PyTorch."""
 
 Sampler = Callable[[torch.Generator], tuple[Tensor, ...]]
 """Draws a batch: the model's inputs, and last the targets. All its randomness comes from the generator."""
@@ -42,10 +49,13 @@ def fit(model: nn.Module, sample: Sampler, *, steps: int, lr: float = 3e-3, seed
         The loss at each step, in nats.
 
     Raises:
-        ValueError: ``steps`` below 1, or logits that do not fit the targets.
+        ValueError: ``steps`` below 1, an ``lr`` that is not positive and finite, logits that do not fit the targets,
+            targets that are no classes, or a batch of which no target counts.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}")
+    check_whole("steps", steps, 1)
+    check_real("lr", lr)
+    if lr <= 0.0:
+        raise ValueError(f"lr must be positive; got {lr}")
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     model.train()
@@ -53,8 +63,9 @@ def fit(model: nn.Module, sample: Sampler, *, steps: int, lr: float = 3e-3, seed
     for _ in range(steps):
         *inputs, targets = sample(generator)
         logits = model(*inputs)
-        _check_logits(logits, targets)
-        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten())
+        if not _counted(logits, targets, None).any():
+            raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
+        loss = F.cross_entropy(_widened(logits).flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,7 +87,7 @@ def accuracy(model: nn.Module, sample: Sampler, *, seed: int = 1_000) -> float:
         A fraction between 0 and 1; targets of -100 do not count.
 
     Raises:
-        ValueError: logits that do not fit the targets.
+        ValueError: logits that do not fit the targets, targets that are no classes, or none that counts.
     """
     *inputs, targets = sample(torch.Generator().manual_seed(seed))
     training = model.training
@@ -85,21 +96,45 @@ def accuracy(model: nn.Module, sample: Sampler, *, seed: int = 1_000) -> float:
         logits = model(*inputs)
     finally:
         model.train(training)
-    _check_logits(logits, targets)
-    counted = targets != -100
+    counted = _counted(logits, targets, None)
+    if not counted.any():
+        raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
     return float((logits.argmax(-1) == targets)[counted].float().mean())
 
 
-def _check_logits(logits: Tensor, targets: Tensor) -> None:
+def _counted(logits: Tensor, targets: Tensor, pad_id: int | None) -> Tensor:
+    """Which targets count, ``(*batch,)``, after a check that each of them is a class of the logits."""
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"logits must have the targets' shape and one axis for the classes; got {tuple(logits.shape)} "
             f"for targets {tuple(targets.shape)}"
         )
+    if not logits.is_floating_point() or targets.is_floating_point() or targets.dtype == torch.bool:
+        raise ValueError(f"logits must be real and targets whole numbers; got {logits.dtype} and {targets.dtype}")
+    counted = _not_ignored(targets, pad_id)
+    wrong = targets[counted & ((targets < 0) | (targets >= logits.size(-1)))]
+    if len(wrong):
+        raise ValueError(
+            f"targets must be classes, 0 to {logits.size(-1) - 1}, or {IGNORED} to be ignored; got {int(wrong[0])}"
+        )
+    return counted
+
+
+def _not_ignored(targets: Tensor, pad_id: int | None) -> Tensor:
+    return targets != IGNORED if pad_id is None else (targets != IGNORED) & (targets != pad_id)
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """The logits in float32 at least: half precision rounds the logarithm of a sum, and float64 must not be rounded."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def smoothed_cross_entropy(
-    logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"], *, smoothing: float = 0.1, pad_id: int = 0
+    logits: Float[Tensor, "*batch vocab"],
+    targets: Int[Tensor, "*batch"],
+    *,
+    smoothing: float = 0.1,
+    pad_id: int | None = 0,
 ) -> Float[Tensor, ""]:
     """The summed cross-entropy against targets that keep some doubt.
 
@@ -107,27 +142,37 @@ def smoothed_cross_entropy(
     vocabulary except the padding. (PyTorch's ``label_smoothing`` spreads it over the padding too.)
 
     Args:
-        logits: ``(*batch, vocab)``.
-        targets: ``(*batch,)``; where they are ``pad_id``, nothing is counted.
+        logits: ``(*batch, vocab)``; float16 and bfloat16 are computed in float32, wider types as they are.
+        targets: ``(*batch,)``; where they are ``pad_id``, or -100 as in PyTorch, nothing is counted.
         smoothing: in [0, 1).
-        pad_id: the padding.
+        pad_id: the padding; ``None`` where no token is padding. Where padding and end of sentence are one token, as in
+            GPT-2, hand ``None``, and -100 for the targets that are padding: else no end would be learned.
 
     Returns:
         The sum over all targets that count, in nats; divide by their number for the mean.
 
     Raises:
-        ValueError: shapes that do not fit, or a smoothing outside its bounds.
+        ValueError: shapes or types that do not fit, a target or padding outside the vocabulary, a vocabulary of padding
+            alone, or a smoothing outside its bounds.
     """
-    _check_logits(logits, targets)
+    counted = _counted(logits, targets, pad_id).flatten()
+    check_real("smoothing", smoothing)
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be in [0, 1); got {smoothing}")
-    log_probabilities = logits.flatten(0, -2).float().log_softmax(-1)  # (n, vocab)
-    targets = targets.flatten()
+    n_tokens = logits.size(-1) - (pad_id is not None)  # those that can occur
+    if pad_id is not None and not 0 <= pad_id < logits.size(-1):
+        raise ValueError(f"pad_id must be a token, 0 to {logits.size(-1) - 1}, or None; got {pad_id}")
+    if n_tokens < 1:
+        raise ValueError(f"the vocabulary must hold a token besides the padding; got {logits.size(-1)} in all")
+    log_probabilities = _widened(logits).flatten(0, -2).log_softmax(-1)  # (n, vocab)
+    targets = targets.flatten().long().masked_fill(~counted, 0)
     losses = F.nll_loss(log_probabilities, targets, reduction="none")
     if smoothing:
-        others = (log_probabilities.sum(-1) - log_probabilities[:, pad_id]) / (logits.size(-1) - 1)
-        losses = (1.0 - smoothing) * losses - smoothing * others
-    return losses.masked_fill(targets == pad_id, 0.0).sum()
+        others = log_probabilities.sum(-1)
+        if pad_id is not None:
+            others = others - log_probabilities[:, pad_id]
+        losses = (1.0 - smoothing) * losses - smoothing * (others / n_tokens)
+    return losses.masked_fill(~counted, 0.0).sum()
 
 
 Schedule = Literal["noam", "cosine", "constant"]
@@ -138,24 +183,33 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Recipe:
     """How to train: everything that is chosen before, and that a checkpoint's record repeats.
 
+    Update n of N (n = 1, …, N) with a warm-up of w updates has the rate
+
+    - ``peak_rate * n / w`` in the warm-up, that is for n up to w; then
+    - ``"noam"``: ``peak_rate * sqrt(w / n)`` (Vaswani et al., 2017, equation 3, which sets the peak to
+      ``(d_model * w) ** -0.5``);
+    - ``"cosine"``: ``peak_rate / 2 * (1 + cos(pi * (n - w) / (N - w + 1)))``, half a cosine that would reach zero one
+      update after the last, so that no update is without effect;
+    - ``"constant"``: ``peak_rate``.
+
+    So the first update has ``peak_rate / w``, and the last the smallest rate of the fall, which is above zero.
+
     Args:
         steps: updates of the weights.
         peak_rate: the learning rate at its highest.
-        schedule: after a linear warm-up to the peak, ``"noam"`` falls as one over the square root of the step (Vaswani
-            et al., 2017, equation 3, which sets the peak to ``(d_model * warmup) ** -0.5``), ``"cosine"`` falls along a
-            half cosine to zero at the last step, and ``"constant"`` stays.
-        warmup: steps until the peak; 0 for none.
+        schedule: how the rate falls after the warm-up.
+        warmup: updates until the peak, at most ``steps``; 0 for none.
         smoothing: of the labels.
         clip: the most that the gradient's norm may be; ``None`` for no bound.
         accumulate: batches added up for one update.
         weight_decay: of AdamW, on matrices only.
-        betas: of AdamW.
+        betas: of AdamW, each in [0, 1).
         precision: ``"fp32"``, or mixed precision with ``"bf16"`` or ``"fp16"``.
         compile: whether to compile the model with ``torch.compile``.
-        seed: of the dropout.
+        seed: of the dropout, at least 0.
 
     Raises:
-        ValueError: a number or name outside its bounds; the message names it.
+        ValueError: a field of another type or outside its bounds; the message names it.
     """
 
     steps: int
@@ -173,32 +227,62 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name, least in (("steps", 1), ("warmup", 0), ("accumulate", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        if self.peak_rate <= 0.0:
-            raise ValueError(f"peak_rate must be positive; got {self.peak_rate}")
-        if self.clip is not None and self.clip <= 0.0:
-            raise ValueError(f"clip must be positive, or None; got {self.clip}")
+        for name, least in (("steps", 1), ("warmup", 0), ("accumulate", 1), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup must be at most the {self.steps} steps; got {self.warmup}")
+        for name in ("peak_rate", "clip"):
+            value = getattr(self, name)
+            if name == "clip" and value is None:
+                continue
+            check_real(name, value)
+            if value <= 0.0:
+                raise ValueError(f"{name} must be positive{', or None' if name == 'clip' else ''}; got {value}")
+        check_real("smoothing", self.smoothing)
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError(f"smoothing must be in [0, 1); got {self.smoothing}")
-        if self.schedule == "noam" and not self.warmup:
-            raise ValueError("the schedule 'noam' needs a warm-up; got warmup 0")
+        check_real("weight_decay", self.weight_decay)
+        if self.weight_decay < 0.0:
+            raise ValueError(f"weight_decay must be at least 0; got {self.weight_decay}")
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise ValueError(f"betas must be a tuple of two numbers; got {self.betas!r}")
+        for beta in self.betas:
+            check_real("each of betas", beta)
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"each of betas must be in [0, 1); got {self.betas}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be True or False; got {self.compile!r}")
         for name, names in (("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(names):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}")
+        if self.schedule == "noam" and not self.warmup:
+            raise ValueError("the schedule 'noam' needs a warm-up; got warmup 0")
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """The learning rate of an update.
+
+        Args:
+            step: counted from 0, so that it is update ``n = step + 1``.
+
+        Raises:
+            ValueError: ``step`` is none of the recipe's.
+        """
+        check_whole("step", step, 0)
+        if step >= self.steps:
+            raise ValueError(f"step must be below the {self.steps} steps; got {step}")
         done = step + 1
         if done <= self.warmup:
             return self.peak_rate * done / self.warmup
-        if self.schedule == "noam":
-            return self.peak_rate * math.sqrt(self.warmup / done)
-        if self.schedule == "cosine":
-            left = max(1, self.steps - self.warmup)
-            return self.peak_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, (done - self.warmup) / left)))
-        return self.peak_rate
+        match self.schedule:
+            case "noam":
+                return self.peak_rate * math.sqrt(self.warmup / done)
+            case "cosine":
+                left = (self.steps + 1 - done) / (self.steps + 1 - self.warmup)  # of the way down, from 1 to 0
+                return self.peak_rate * math.sin(0.5 * math.pi * left) ** 2  # (1 + cos) / 2, exact near zero too
+            case "constant":
+                return self.peak_rate
+            case _:
+                assert_never(self.schedule)
 
 
 @dataclass
@@ -232,7 +316,7 @@ def train(
     batches: Batches,
     recipe: Recipe,
     *,
-    pad_id: int = 0,
+    pad_id: int | None = 0,
     checkpoint: str | Path | None = None,
     save_every: int = 500,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
@@ -241,18 +325,25 @@ def train(
 ) -> History:
     """Train an encoder–decoder model to continue each target, given its source and what came before.
 
-    With a ``checkpoint`` that exists, training goes on from it, and on one CPU ends at the very bits it would have
+    With a ``checkpoint`` that exists, training goes on from it, and on a CPU ends at the very bits that it would have
     reached without the pause. Where ``torch.distributed`` is initialized, each process takes its share of each batch,
-    and the weights go the way they would go in one process.
+    and the weights go the way they would go in one process, but for the dropout. The dropout of a step depends on the
+    recipe's seed, the process's rank and the step alone. So no two processes share it, a resumed run repeats that of a
+    run without a pause, and a checkpoint may be continued by any number of processes: from then on each draws what it
+    would have drawn, had there been as many from the start.
+
+    All that would make the first checkpoint impossible (a folder that cannot be written to, a full disk, a model whose
+    state is no tensors) is found before the first step, by writing one beside the file and removing it.
 
     Args:
         model: maps source and target tokens to logits, on the device to train on.
         batches: gives each batch by its number, the same in every process and every run.
         recipe: how.
-        pad_id: the padding.
+        pad_id: the padding, which is not counted; ``None`` where no token is padding. Targets of -100 never count.
         checkpoint: a file to write every ``save_every`` steps and at the end, and to go on from.
         save_every: steps between checkpoints.
-        evaluate: called with the model, in evaluation mode, every ``evaluate_every`` steps and at the end.
+        evaluate: called with the model, in evaluation mode, every ``evaluate_every`` steps and at the end; gives
+            numbers by their names.
         evaluate_every: steps between evaluations.
         progress: whether to show a bar.
 
@@ -260,17 +351,19 @@ def train(
         The losses and the evaluations, from the first step on, earlier runs included.
 
     Raises:
-        ValueError: the checkpoint is damaged, or belongs to another model or recipe.
+        OSError: no checkpoint can be written.
+        TypeError: the model's state holds something else than tensors, which a checkpoint cannot.
+        ValueError: the checkpoint is damaged, or belongs to another model or recipe, or not every process finds it;
+            ``save_every`` or ``evaluate_every`` is below 1; a step has no target but padding; targets are no tokens.
         FloatingPointError: the loss is not a number.
     """
+    check_whole("save_every", save_every, 1)
+    check_whole("evaluate_every", evaluate_every, 1)
     device = next(model.parameters()).device
     rank, world = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
     optimizer = _optimizer(model, recipe, device)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-    history = History()
-    torch.manual_seed(recipe.seed + rank)
-    if checkpoint is not None and Path(checkpoint).exists():
-        history = load_checkpoint(checkpoint, model, optimizer, recipe, scaler)
+    history = _begin(checkpoint, model, optimizer, recipe, scaler, rank, world)
     runner = _compiled(model) if recipe.compile else model
     if world > 1:
         runner = DistributedDataParallel(runner, device_ids=[device.index] if device.type == "cuda" else None)
@@ -280,6 +373,7 @@ def train(
     model.train()
     while history.step < recipe.steps:
         step = history.step
+        torch.manual_seed(_seed(recipe.seed, rank, step))
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         loss, n_tokens = _accumulate(runner, batches, step, recipe, scaler, pad_id, device, rank, world)
@@ -297,9 +391,9 @@ def train(
         last = history.step == recipe.steps
         if evaluate is not None and (last or history.step % evaluate_every == 0):
             model.eval()
-            # Every process evaluates, or none could wait for the others; the state of chance is as before.
-            with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                history.evaluations.append({"step": float(history.step), **evaluate(model)})
+            with torch.no_grad():  # every process evaluates, or none could wait for the others
+                found = {name: float(value) for name, value in evaluate(model).items()}
+            history.evaluations.append({"step": float(history.step), **found})
             model.train()
             bar.set_postfix({name: f"{value:.3f}" for name, value in history.evaluations[-1].items() if name != "step"})
         history.seconds = before + time.perf_counter() - begin
@@ -308,6 +402,70 @@ def train(
     bar.close()
     model.eval()
     return history
+
+
+def _seed(seed: int, rank: int, step: int) -> int:
+    """A number that looks random, and differs for each process and step."""
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0])
+
+
+def _begin(
+    checkpoint: str | Path | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    scaler: torch.amp.GradScaler,
+    rank: int,
+    world: int,
+) -> History:
+    """Go on from the checkpoint where there is one, and make sure that the next can be written.
+
+    Where one process fails all do, or the others would wait for it.
+    """
+    history, error = History(), None
+    try:
+        if checkpoint is not None and Path(checkpoint).is_file():
+            history = load_checkpoint(checkpoint, model, optimizer, recipe, scaler)
+        if checkpoint is not None and rank == 0 and history.step < recipe.steps:
+            _rehearse(Path(checkpoint), model, optimizer, recipe, scaler, history)
+    except Exception as caught:
+        error = caught
+    if world > 1:
+        found: list[Any] = [None] * world
+        dist.all_gather_object(found, (history.step, None if error is None else str(error)))
+        failed = [message for _, message in found if message is not None]
+        steps = [step for step, _ in found]
+        if failed and error is None:
+            error = RuntimeError(f"another process cannot begin: {failed[0]}")
+        if not failed and len(set(steps)) > 1:
+            error = ValueError(f"every process must find the same checkpoint {checkpoint}; they are at steps {steps}")
+    if error is not None:
+        raise error
+    return history
+
+
+def _rehearse(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    scaler: torch.amp.GradScaler,
+    history: History,
+) -> None:
+    """Write a checkpoint beside the file and remove it again, so that what is impossible is known before it matters."""
+    content = _checkpoint(model, optimizer, recipe, scaler, history)
+    if not optimizer.state_dict()["state"]:  # Adam makes its two moments at the first step; keep their place
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        content += bytes(2 * sum(parameter.nbytes for parameter in parameters))
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with _written_beside(path, content):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno or errno.EIO, f"no checkpoint can be written to {path}: {error.strerror or error}"
+        ) from error
 
 
 def _compiled(model: nn.Module) -> nn.Module:
@@ -332,7 +490,7 @@ def _accumulate(
     step: int,
     recipe: Recipe,
     scaler: torch.amp.GradScaler,
-    pad_id: int,
+    pad_id: int | None,
     device: torch.device,
     rank: int,
     world: int,
@@ -340,10 +498,14 @@ def _accumulate(
     """Add up the gradients of one step; return its loss a token, and its tokens, over all processes."""
     micro = [batches(step * recipe.accumulate + index) for index in range(recipe.accumulate)]
     # The mean is over all tokens of the step, wherever they are computed: not a mean of means.
-    n_tokens = sum(int((target[:, 1:] != pad_id).sum()) for _, target in micro)
+    n_tokens = sum(int(_not_ignored(target[:, 1:], pad_id).sum()) for _, target in micro)
+    if not n_tokens:
+        raise ValueError(f"step {step} has nothing to learn from: its batch holds no target but padding")
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
-    total = torch.zeros((), device=device)
+    losses = []
     for index, (source, target) in enumerate(micro):
+        if len(source) != len(target):
+            raise ValueError(f"sources and targets must be as many; step {step} has {len(source)} and {len(target)}")
         rows = torch.arange(rank, len(source), world)
         # A process without a row computes one that does not count, or the others would wait for its gradients.
         share = 1.0 if len(rows) else 0.0
@@ -360,7 +522,8 @@ def _accumulate(
             )
             # The processes' gradients are averaged, but the loss is a sum over them.
             scaler.scale(loss * world).backward()
-        total += loss.detach()
+        losses.append(loss.detach())
+    total = torch.stack(losses).sum()
     if world > 1:
         dist.all_reduce(total)
     return float(total), n_tokens
@@ -378,22 +541,37 @@ def save_checkpoint(
 
     Args:
         path: of the file, in the format of ``safetensors``.
-        model: its weights.
+        model: its weights; those that are tied are written under each of their names.
         optimizer: its moments.
         recipe: repeated in the file, so that another cannot go on from it by mistake.
         scaler: of ``"fp16"``.
         history: its steps and losses.
+
+    Raises:
+        OSError: the file cannot be written; an older one is as it was.
+        TypeError: the model's state holds something else than tensors.
     """
+    write_atomically(path, _checkpoint(model, optimizer, recipe, scaler, history))
+
+
+def _checkpoint(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    scaler: torch.amp.GradScaler,
+    history: History,
+) -> bytes:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-    device = next(model.parameters()).device
-    tensors["random.cpu"] = torch.get_rng_state()
-    if device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"a checkpoint holds tensors only; {name} is a {type(tensor).__name__}")
     record = {"recipe": asdict(recipe), "history": asdict(history), "scaler": scaler.state_dict()}
-    metadata = {"record": json.dumps(record), "format": "transformer_lib.training.1"}
-    write_atomically(path, serialize({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata))
+    metadata = {"record": json.dumps(record), "format": "transformer_lib.training.2"}
+    # Copies, because a file of safetensors holds no tensors that share memory, as tied weights do.
+    copies = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    return bytes(serialize(copies, metadata))
 
 
 def load_checkpoint(
@@ -408,7 +586,7 @@ def load_checkpoint(
     Args:
         path: of the file.
         model: takes the weights.
-        optimizer: takes the moments, and with them the random numbers go on.
+        optimizer: takes the moments.
         recipe: must be the file's.
         scaler: of ``"fp16"``.
 
@@ -420,6 +598,7 @@ def load_checkpoint(
         ValueError: the file is damaged or no checkpoint, or is of another model or recipe. Nothing is changed then.
     """
     tensors, record = _read_checkpoint(Path(path))
+    history = History(**record["history"])
     if recipe is not None and record["recipe"] != json.loads(json.dumps(asdict(recipe))):
         ours = json.loads(json.dumps(asdict(recipe)))
         names = ", ".join(
@@ -435,20 +614,28 @@ def load_checkpoint(
         if name.startswith("optimizer."):
             _, number, key = name.split(".")
             states.setdefault(int(number), {})[key] = tensor
+    if optimizer is not None:
+        _check_moments(path, states, optimizer)
     model.load_state_dict(weights)
     if optimizer is not None:
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        torch.set_rng_state(tensors["random.cpu"])
-        device = next(model.parameters()).device
-        if device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], device)
     if scaler is not None and record["scaler"]:
         scaler.load_state_dict(record["scaler"])
-    return History(**record["history"])
+    return history
+
+
+def _check_moments(path: str | Path, states: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, state in states.items():
+        for name, tensor in state.items():
+            if number >= len(parameters) or tensor.shape not in ((), parameters[number].shape):
+                raise ValueError(f"{path} does not hold this optimizer's moments: {name} {number} fits no parameter")
 
 
 def check_weights(path: str | Path, weights: dict[str, Tensor], model: nn.Module) -> None:
     """Check that weights from a file are those of a model, name by name and shape by shape.
+
+    Where the model ties weights, that is, has one under several names, the file must hold the same under all of them.
 
     Args:
         path: of the file, for the message.
@@ -456,7 +643,8 @@ def check_weights(path: str | Path, weights: dict[str, Tensor], model: nn.Module
         model: to take them.
 
     Raises:
-        ValueError: a weight is missing, unknown, or of another shape; the message names the first ones.
+        ValueError: a weight is missing, unknown, or of another shape, or two that the model ties differ; the message
+            names the first ones.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -465,6 +653,14 @@ def check_weights(path: str | Path, weights: dict[str, Tensor], model: nn.Module
              if expected.get(name) != found.get(name)]  # fmt: skip
     if wrong:
         raise ValueError(f"{path} does not hold this model's weights: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
+    first: dict[tuple[Any, ...], str] = {}
+    for name, tensor in model.state_dict().items():
+        place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
+        twin = first.setdefault(place, name) if tensor.data_ptr() else name
+        if not torch.allclose(weights[twin], weights[name], rtol=0.0, atol=0.0, equal_nan=True):
+            raise ValueError(
+                f"{path} does not hold this model's weights: it ties {twin} and {name}, which differ there"
+            )
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -473,8 +669,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Args:
         path: of the file; its folder is made where it is missing.
         content: all of it.
+
+    Raises:
+        OSError: it cannot be written; an older file is as it was.
     """
-    path = Path(path)
+    with _written_beside(Path(path), content) as beside:
+        beside.replace(path)
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A file with the content, in the same folder; it is gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -482,7 +687,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        yield beside
     finally:
         beside.unlink(missing_ok=True)
 
@@ -490,12 +695,15 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and no checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or no checkpoint: {error}") from error
-    if metadata.get("format") != "transformer_lib.training.1":
+    # Files of format 1 hold the random numbers' state of one process too, which is not needed.
+    if metadata.get("format") not in ("transformer_lib.training.1", "transformer_lib.training.2"):
         raise ValueError(f"{path} is no checkpoint of transformer_lib.training")
     return tensors, json.loads(metadata["record"])
