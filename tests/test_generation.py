@@ -64,7 +64,7 @@ class GPT(nn.Module):
 class Script:
     """A model without weights: the logits of the next token depend on the tokens so far as ``logits`` says."""
 
-    pad_id = PAD
+    pad_id: int | None = PAD
 
     def __init__(self, logits: Callable[[tuple[int, ...]], list[float]]) -> None:
         self.logits, self.steps, self.rows = logits, 0, 0
@@ -79,6 +79,14 @@ class Script:
         past, _ = cache.past[0].append(new, new)
         self.steps, self.rows = self.steps + 1, self.rows + len(token_ids)
         return torch.tensor([self.logits(tuple(map(int, row.flatten()))) for row in past], dtype=torch.float64)
+
+
+class Padded:
+    """A model whose padding is another one, where it writes."""
+
+    def __init__(self, model: Any, pad_id: int | None) -> None:
+        self.model, self.pad_id = model, pad_id
+        self.new_cache, self.step = model.new_cache, model.step
 
 
 def randomized(model: Any) -> Any:
@@ -650,8 +658,26 @@ def test_marian_writes_the_same(beams: int, alpha: float) -> None:
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0"),
         ({"max_new_tokens": 32}, "a prompt of 2 tokens and 32 new ones need 33 positions; the model has 32"),
         ({"source_ids": torch.ones(2, 3, dtype=torch.long)}, "prompts and sources must be as many; got 1 and 2"),
-        ({"eos_id": PAD}, "eos_id must be allowed; got 0"),
-        ({"forbidden": [EOS]}, "eos_id must be allowed; got 2"),
+        ({"forbidden": [EOS]}, "eos_id must be allowed; got 2, which is forbidden"),
+        ({"forbidden": range(VOCAB), "eos_id": None}, "each token is forbidden, or .* the probability 0"),
+        ({"forbidden": [VOCAB]}, "the model has the tokens 0 to 10; got 11 as forbidden, padding or end"),
+        ({"forbidden": [-1]}, "each forbidden token must be at least 0; got -1"),
+        ({"forbidden": [2.0]}, "each forbidden token must be a whole number; got 2.0"),
+        ({"eos_id": VOCAB}, "the model has the tokens 0 to 10; got 11 as forbidden, padding or end"),
+        ({"eos_id": -1}, "eos_id must be at least 0; got -1"),
+        ({"eos_id": True}, "eos_id must be a whole number; got True"),
+        ({"max_new_tokens": 2.0}, "max_new_tokens must be a whole number; got 2.0"),
+        ({"prompt": True}, "prompt must be a whole number; got True"),
+        ({"prompt": torch.tensor([[3.0]])}, "prompt must be whole numbers; got torch.float32"),
+        (
+            {"prompt": torch.zeros(0, 2, dtype=torch.long)},
+            r"prompt must have shape \(batch, query\), not empty; got \(0, 2\)",
+        ),
+        (
+            {"source_ids": torch.ones(0, 3).long()},
+            r"source_ids must have shape \(batch, key\), not empty; got \(0, 3\)",
+        ),
+        ({"source_ids": torch.ones(3).long()}, r"source_ids must have shape \(batch, key\), not empty; got \(3,\)"),
     ],
 )
 def test_every_way_refuses_what_makes_no_sense(change: dict[str, Any], message: str) -> None:
@@ -666,7 +692,12 @@ def test_every_way_refuses_what_makes_no_sense(change: dict[str, Any], message: 
     [
         ({"temperature": 0.0}, "temperature must be positive and finite; got 0.0"),
         ({"temperature": -1.0}, "temperature must be positive"),
-        ({"temperature": math.nan}, "temperature must be positive"),
+        ({"temperature": math.nan}, "temperature must be finite; got nan"),
+        ({"temperature": math.inf}, "temperature must be finite; got inf"),
+        ({"temperature": None}, "temperature must be a number; got None"),
+        ({"top_k": 2.0}, "top_k must be a whole number; got 2.0"),
+        ({"top_k": True}, "top_k must be a whole number; got True"),
+        ({"top_p": math.nan}, "top_p must be finite; got nan"),
         ({"top_k": 0}, "top_k must be at least 1; got 0"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1; got 0.0"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1; got 1.1"),
@@ -682,16 +713,127 @@ def test_the_filters_refuse_what_makes_no_sense() -> None:
         top_k_filter(torch.zeros(3), 0)
     with pytest.raises(ValueError, match="top_p must be above 0 and at most 1; got 0"):
         top_p_filter(torch.zeros(3), 0)
+    for length in (0, True, 2.0):
+        with pytest.raises(ValueError, match="length must be"):
+            length_penalty(length)
+
+
+# ---- Padding and end of sentence.
+
+
+@kinds
+@pytest.mark.parametrize("pad", [None, EOS], ids=["no padding", "padding ends, as in GPT-2"])
+def test_the_padding_may_be_missing_or_end_the_text(kind: str, pad: int | None) -> None:
+    """Neither changes what is written; only what stands behind the end is the end again."""
+    like, given = model_of(kind), inputs(kind, "right")
+    writer = Padded(like, pad)
+    options: dict[str, Any] = {"eos_id": EOS, "max_new_tokens": 12, "forbidden": [PAD]}
+    wanted = greedy(like, **given, **options)
+    written = greedy(writer, **given, **options)
+    ended = (wanted == EOS).cumsum(1) - (wanted == EOS).long() > 0
+    assert ended.any()
+    assert torch.equal(written, wanted.masked_fill(ended, EOS))
+    beams = beam_search(writer, **given, **options, beams=3)
+    assert beams == beam_search(like, **given, **options, beams=3)
+    drawn = sample(writer, **given, **options, generator=torch.Generator().manual_seed(0))
+    same = sample(like, **given, **options, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, same.masked_fill((same == EOS).cumsum(1) > 0, EOS))
+
+
+@pytest.mark.parametrize("pad", [None, EOS])
+def test_a_transformer_may_have_no_padding_or_one_that_ends(pad: int | None) -> None:
+    like, sources = transformer(), torch.stack(rows([6] * 4))
+    model = Transformer(VOCAB, CONFIG, pad_id=pad).double().eval()
+    model.load_state_dict(like.state_dict())
+    target = torch.stack(rows([5] * 4, seed=1))
+    torch.testing.assert_close(model(sources, target), like(sources, target), atol=0, rtol=0)
+    options: dict[str, Any] = {"eos_id": EOS, "max_new_tokens": 12, "forbidden": [PAD]}
+    wanted = greedy(like, BOS, sources, **options)
+    assert torch.equal(greedy(model, BOS, sources, **options), wanted.masked_fill(wanted == PAD, EOS))
+    with pytest.raises(ValueError, match="pad_id must be a token, 0 to 10, or None; got 11"):
+        Transformer(VOCAB, CONFIG, pad_id=VOCAB)
+
+
+def test_without_padding_and_end_every_token_can_be_written() -> None:
+    model = Script(lambda text: [3.0, 2.0, 1.0])
+    model.pad_id = None
+    assert greedy(model, torch.tensor([[1], [2]]), eos_id=None, max_new_tokens=2).tolist() == [[0, 0], [0, 0]]
+    [[found]] = beam_search(model, torch.tensor([[1]]), eos_id=None, max_new_tokens=2)
+    assert found.tokens == (0, 0)
+    model.pad_id = -100
+    with pytest.raises(ValueError, match="the model's pad_id must be at least 0; got -100"):
+        greedy(model, torch.tensor([[1]]), eos_id=None, max_new_tokens=2)
+
+
+def test_a_token_of_probability_zero_is_not_written_because_it_is_the_first() -> None:
+    model = Script(lambda text: [0.0, -math.inf, -math.inf, 1.0])
+    for write in (greedy, beam_search, lambda *a, **k: sample(*a, **k, generator=torch.Generator())):
+        with pytest.raises(ValueError, match="each token is forbidden, or the model gives it the probability 0"):
+            write(model, torch.tensor([[1]]), eos_id=EOS, max_new_tokens=2, forbidden=[3])
+    assert greedy(model, torch.tensor([[1]]), eos_id=EOS, max_new_tokens=2).tolist() == [[3, 3]]
+
+
+# ---- Extremes.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_temperatures_draw_the_likeliest_or_all_alike(dtype: torch.dtype) -> None:
+    class Wide(Script):
+        def step(self, *arguments: Any, **options: Any) -> Tensor:
+            return super().step(*arguments, **options).to(dtype)
+
+    model, prompt = Wide(lambda _: [9.0, 1.0, 30.0, -5.0, 30.0]), torch.ones(600, 1, dtype=torch.long)
+
+    def drawn(temperature: float, **choices: Any) -> list[int]:
+        generator = torch.Generator().manual_seed(0)
+        found = sample(
+            model, prompt, eos_id=None, max_new_tokens=1, generator=generator, temperature=temperature, **choices
+        )
+        return torch.bincount(found.flatten(), minlength=5).tolist()
+
+    for temperature in (5e-324, 1e-50, 1e-30):
+        counts = drawn(temperature)
+        assert counts[:2] + counts[3:4] == [0, 0, 0]
+        assert min(counts[2], counts[4]) > 200  # the two that are equal
+    for temperature in (1e30, 1e308):
+        counts = drawn(temperature)
+        assert counts[0] == 0
+        assert min(counts[1:]) > 90
+
+
+def test_top_p_keeps_the_likeliest_however_small_it_is() -> None:
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        logits = torch.tensor([0.0, 2.0, 1.0], dtype=dtype)
+        assert top_p_filter(logits, 5e-324).tolist() == [-math.inf, 2.0, -math.inf]
+
+
+def test_top_p_sums_half_precision_in_float32() -> None:
+    logits = torch.zeros(5000, dtype=torch.float16)  # sums of 1/5000 stall in float16
+    assert int((top_p_filter(logits, 0.9) > -math.inf).sum()) == pytest.approx(4500, abs=2)
+
+
+def test_extreme_alphas_are_computed_as_far_as_scores_stay_apart() -> None:
+    assert length_penalty(10, "power", 300) == pytest.approx(1e300)
+    assert length_penalty(10, "power", -300) == pytest.approx(1e-300)
+    assert length_penalty(7, "none", 1e30) == 1.0
+    assert length_penalty(1, "power", 1e30) == 1.0
+    for alpha in (301, -301, 10**9):
+        with pytest.raises(ValueError, match="alpha must leave scores of 10 tokens apart"):
+            length_penalty(10, "power", alpha)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"beams": 0}, "got 0 and 1"),
-        ({"n_best": 0}, "got 4 and 0"),
-        ({"n_best": 5}, "got 4 and 5"),
+        ({"beams": 0}, "beams must be at least 1; got 0"),
+        ({"beams": 2.0}, "beams must be a whole number; got 2.0"),
+        ({"n_best": 0}, "n_best must be at least 1; got 0"),
+        ({"n_best": 5}, "n_best must be at most beams; got 5 and 4"),
         ({"penalty": "mean"}, "penalty must be one of none, power, gnmt; got 'mean'"),
-        ({"penalty": "power", "alpha": math.inf}, "alpha finite; got 1 and inf"),
+        ({"penalty": "power", "alpha": math.inf}, "alpha must be finite; got inf"),
+        ({"penalty": "gnmt", "alpha": math.nan}, "alpha must be finite; got nan"),
+        ({"penalty": "power", "alpha": 1e30}, "alpha must leave scores of 3 tokens apart; got 1e\\+30"),
+        ({"penalty": "gnmt", "alpha": -1e30}, "alpha must leave scores of 3 tokens apart; got -1e\\+30"),
     ],
 )
 def test_beam_search_refuses_what_makes_no_sense(change: dict[str, Any], message: str) -> None:

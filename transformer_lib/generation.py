@@ -17,16 +17,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from transformer_lib.checks import check_real, check_whole
 from transformer_lib.decoder import DecoderCache
 
 LengthPenalty = Literal["none", "power", "gnmt"]
 
+NOTHING_ALLOWED = "each token is forbidden, or the model gives it the probability 0"
+
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """What can be asked for the next token: a :class:`~transformer_lib.transformer.Transformer`, or a decoder alone."""
+    """What can be asked for the next token: a :class:`~transformer_lib.transformer.Transformer`, or a decoder alone.
 
-    pad_id: int
+    Its ``pad_id`` is the padding, which is never written; ``None`` where it has none. It may be the end-of-sentence
+    token too, as in GPT-2, which is then written as the end.
+    """
+
+    @property
+    def pad_id(self) -> int | None:
+        """The padding."""
+        ...
 
     def new_cache(self, source_ids: Tensor | None = None) -> DecoderCache:
         """Read the sources ``(batch, key)``, where the model has any, and return a cache without a past."""
@@ -88,16 +98,16 @@ def top_k_filter(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor,
 
     Args:
         logits: ``(*batch, vocab)``.
-        k: how many, at least 1; of equal logits at the border only as many stay as make ``k``.
+        k: how many, at least 1; more than there are leave all. Of equal logits at the border only as many stay as make
+            ``k``.
 
     Returns:
         ``(*batch, vocab)``.
 
     Raises:
-        ValueError: ``k`` is smaller than 1.
+        ValueError: ``k`` is no whole number of at least 1.
     """
-    if k < 1:
-        raise ValueError(f"top_k must be at least 1; got {k}")
+    check_whole("top_k", k, 1)
     kept = logits.topk(min(k, logits.size(-1)), dim=-1)
     return torch.full_like(logits, -math.inf).scatter(-1, kept.indices, kept.values)
 
@@ -107,7 +117,7 @@ def top_p_filter(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tenso
 
     Args:
         logits: ``(*batch, vocab)``.
-        p: above 0, at most 1, which leaves every token.
+        p: above 0, at most 1, which leaves every token. The likeliest token stays, however small ``p`` is.
 
     Returns:
         ``(*batch, vocab)``.
@@ -115,14 +125,26 @@ def top_p_filter(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tenso
     Raises:
         ValueError: ``p`` lies outside (0, 1].
     """
-    if not 0.0 < p <= 1.0:
-        raise ValueError(f"top_p must be above 0 and at most 1; got {p}")
+    _check_top_p(p)
     if p == 1.0:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True)
-    probabilities = ordered.softmax(-1)
+    probabilities = _widened(ordered).softmax(-1)
     before = probabilities.cumsum(-1) - probabilities  # what the likelier tokens sum to
-    return torch.full_like(logits, -math.inf).scatter(-1, order, ordered.masked_fill(before >= p, -math.inf))
+    dropped = before >= p
+    dropped[..., 0] = False  # a p below the smallest number of the type is rounded to 0
+    return torch.full_like(logits, -math.inf).scatter(-1, order, ordered.masked_fill(dropped, -math.inf))
+
+
+def _check_top_p(p: float) -> None:
+    check_real("top_p", p)
+    if not 0.0 < p <= 1.0:
+        raise ValueError(f"top_p must be above 0 and at most 1; got {p}")
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """The logits in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def length_penalty(length: int, penalty: LengthPenalty = "none", alpha: float = 1.0) -> float:
@@ -137,15 +159,21 @@ def length_penalty(length: int, penalty: LengthPenalty = "none", alpha: float = 
         alpha: its strength, 0 for none.
 
     Raises:
-        ValueError: an unknown name, a length below 1, or an ``alpha`` that is not finite.
+        ValueError: an unknown name, a length below 1, an ``alpha`` that is not finite, or so large that the penalty
+            leaves what scores can be divided by, 1e-300 to 1e300.
     """
     if penalty not in get_args(LengthPenalty):
         raise ValueError(f"penalty must be one of {', '.join(get_args(LengthPenalty))}; got {penalty!r}")
-    if length < 1 or not math.isfinite(alpha):
-        raise ValueError(f"length must be at least 1 and alpha finite; got {length} and {alpha}")
+    check_whole("length", length, 1)
+    check_real("alpha", alpha)
     if penalty == "none":
         return 1.0
-    return float((length if penalty == "power" else (5.0 + length) / 6.0) ** alpha)
+    exponent = float(alpha) * math.log(length if penalty == "power" else (5.0 + length) / 6.0)
+    if abs(exponent) > 300.0 * math.log(10.0):
+        raise ValueError(
+            f"alpha must leave scores of {length} tokens apart; got {alpha}, whose penalty is out of range"
+        )
+    return float((length if penalty == "power" else (5.0 + length) / 6.0) ** float(alpha))
 
 
 def greedy(
@@ -165,18 +193,20 @@ def greedy(
         prompt: what each row begins with, ``(batch, query)``; or one token for all rows of ``source_ids``.
         source_ids: what the model reads, ``(batch, key)``, padded with its ``pad_id`` at either end; ``None`` for a
             decoder alone.
-        eos_id: ends a row; ``None`` for none.
+        eos_id: ends a row; ``None`` for none. It may be the model's ``pad_id``.
         max_new_tokens: most tokens to write.
         prompt_mask: where prompts differ in length, ``True`` at their tokens and ``False`` at their padding, on
             whichever side; without it every token counts.
         forbidden: tokens that are never written, besides the padding.
 
     Returns:
-        What was written, without the prompt, ``(batch, new)``. Each row runs to its end of sentence, then padding.
+        What was written, without the prompt, ``(batch, new)``. Each row runs to its end of sentence, then padding, or
+        where the model has none the end of sentence again.
 
     Raises:
         ValueError: an empty prompt, sizes or tokens out of bounds, shapes that do not fit, more positions than the
-            model has, or a model in training mode.
+            model has, a model in training mode, or no token that can be written: all are forbidden, or those that are
+            not have the probability 0.
         FloatingPointError: the logits are not finite.
     """
     return _write(
@@ -207,7 +237,8 @@ def sample(
         eos_id: as there.
         max_new_tokens: as there.
         generator: the only source of randomness, on the model's device.
-        temperature: what the logits are divided by; below 1 the likely tokens gain, above 1 the unlikely ones.
+        temperature: what the logits are divided by; below 1 the likely tokens gain, above 1 the unlikely ones. Near 0
+            the likeliest is always drawn, and very large ones draw from all tokens alike.
         top_k: see :func:`top_k_filter`.
         top_p: see :func:`top_p_filter`.
         prompt_mask: as there.
@@ -217,18 +248,21 @@ def sample(
         As :func:`greedy`.
 
     Raises:
-        ValueError: as there, or a temperature that is not positive.
+        ValueError: as there, or a temperature that is not positive and finite, or ``top_k`` or ``top_p`` out of bounds.
         FloatingPointError: the logits are not finite.
     """
-    if not 0.0 < temperature < math.inf:
+    check_real("temperature", temperature)
+    if temperature <= 0.0:
         raise ValueError(f"temperature must be positive and finite; got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1; got {top_k}")
-    if top_p is not None and not 0.0 < top_p <= 1.0:
-        raise ValueError(f"top_p must be above 0 and at most 1; got {top_p}")
+    if top_k is not None:
+        check_whole("top_k", top_k, 1)
+    if top_p is not None:
+        _check_top_p(top_p)
 
     def draw(logits: Tensor) -> Tensor:
-        logits = logits / temperature
+        # From the likeliest down, and by a number that the type can hold, so that no temperature overflows.
+        bounds = torch.finfo(logits.dtype)
+        logits = (logits - logits.amax(-1, keepdim=True)) / min(max(temperature, bounds.tiny), bounds.max)
         if top_k is not None:
             logits = top_k_filter(logits, top_k)
         if top_p is not None:
@@ -275,16 +309,21 @@ def beam_search(
         trace: a list to which every :class:`Candidate` is appended, in order; the search's tree.
 
     Returns:
-        For each row, at most ``n_best`` hypotheses, the best first; fewer where there are no more.
+        For each row, at most ``n_best`` hypotheses, the best first; fewer where there are no more, but always one.
 
     Raises:
-        ValueError: as there, ``beams`` or ``n_best`` below 1, ``n_best`` above ``beams``, or an unknown penalty.
+        ValueError: as there, ``beams`` or ``n_best`` below 1, ``n_best`` above ``beams``, or a penalty that
+            :func:`length_penalty` refuses for a length up to ``max_new_tokens``.
         FloatingPointError: the logits are not finite.
     """
-    if beams < 1 or not 1 <= n_best <= beams:
-        raise ValueError(f"beams must be at least 1, and n_best from 1 to beams; got {beams} and {n_best}")
+    check_whole("beams", beams, 1)
+    check_whole("n_best", n_best, 1)
+    if n_best > beams:
+        raise ValueError(f"n_best must be at most beams; got {n_best} and {beams}")
+    check_whole("max_new_tokens", max_new_tokens, 1)
+    for length in (1, max_new_tokens):  # between these two a penalty only rises or only falls
+        length_penalty(length, penalty, alpha)
     ended: list[list[Hypothesis]] = []
-    length_penalty(1, penalty, alpha)
     with torch.inference_mode():
         state = _Rows(model, prompt, source_ids, eos_id, max_new_tokens, prompt_mask, forbidden)
         rows = list(range(state.batch))  # those not done, and for each the texts of its beams, dead ones included
@@ -342,6 +381,8 @@ def beam_search(
             totals = log_probabilities.new_tensor(kept_totals).view(-1, beams, 1)
             token_ids = torch.tensor(tokens, device=state.device)[:, None]
             log_probabilities = state.log_probabilities(token_ids).view(len(rows), beams, vocab)
+    if not all(ended):
+        raise ValueError(f"no text can be written for row {ended.index([])}: {NOTHING_ALLOWED}")
     return ended
 
 
@@ -362,7 +403,10 @@ def _write(
         texts: list[list[int]] = [[] for _ in rows]
         token_ids = state.prompt
         for _ in range(max_new_tokens):
-            picked = pick(state.logits(token_ids).index_fill(-1, state.forbidden, -math.inf))  # (rows,)
+            logits = state.logits(token_ids).index_fill(-1, state.forbidden, -math.inf)
+            if logits.amax(-1).isneginf().any():
+                raise ValueError(f"no token can be written: {NOTHING_ALLOWED}")
+            picked = pick(logits)  # (rows,)
             for row, token in zip(rows, picked.tolist(), strict=True):
                 texts[row].append(token)
             going = [place for place, row in enumerate(rows) if texts[row][-1] != eos_id]
@@ -374,7 +418,9 @@ def _write(
                 rows, picked = [rows[place] for place in going], picked[index]
             token_ids = picked[:, None]
     width = max(map(len, texts))
-    padded = [text + [model.pad_id] * (width - len(text)) for text in texts]
+    # Without a padding and an end all rows are equally long, and nothing is filled.
+    filler = (eos_id or 0) if model.pad_id is None else model.pad_id
+    padded = [text + [filler] * (width - len(text)) for text in texts]
     return torch.tensor(padded, device=state.device)
 
 
@@ -393,14 +439,15 @@ class _Rows:
     ) -> None:
         if getattr(model, "training", False):
             raise ValueError("the model is in training mode, where dropout is at work; call model.eval() first")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1; got {max_new_tokens}")
+        check_whole("max_new_tokens", max_new_tokens, 1)
+        if source_ids is not None:
+            _check_token_ids("source_ids", "key", source_ids)
         if isinstance(prompt, int):
+            check_whole("prompt", prompt, 0)
             if source_ids is None:
                 raise ValueError("one token can begin every row only where source_ids tell how many; got none")
             prompt = source_ids.new_full((source_ids.size(0), 1), prompt)
-        if prompt.ndim != 2 or not prompt.numel():
-            raise ValueError(f"prompt must have shape (batch, query), not empty; got {tuple(prompt.shape)}")
+        _check_token_ids("prompt", "query", prompt)
         if source_ids is not None and source_ids.size(0) != prompt.size(0):
             raise ValueError(f"prompts and sources must be as many; got {prompt.size(0)} and {source_ids.size(0)}")
         self.model, self.device, self.batch = model, prompt.device, prompt.size(0)
@@ -412,10 +459,18 @@ class _Rows:
                 f"a prompt of {self.prompt.size(1)} tokens and {max_new_tokens} new ones need {positions} positions; "
                 f"the model has {self.cache.max_len}"
             )
-        banned = {model.pad_id, *forbidden}
-        if eos_id in banned:
-            raise ValueError(f"eos_id must be allowed; got {eos_id}, which is forbidden or the padding")
-        self.forbidden = torch.tensor(sorted(banned), device=self.device)
+        banned = set(forbidden)
+        for token in banned:
+            check_whole("each forbidden token", token, 0)
+        if eos_id is not None:
+            check_whole("eos_id", eos_id, 0)
+            if eos_id in banned:
+                raise ValueError(f"eos_id must be allowed; got {eos_id}, which is forbidden")
+        if model.pad_id is not None:
+            check_whole("the model's pad_id", model.pad_id, 0)
+            banned |= {model.pad_id} - {eos_id}  # a padding that ends sentences too is written as their end
+        self.forbidden = torch.tensor(sorted(banned), dtype=torch.long, device=self.device)
+        self.largest = max(banned | {eos_id or 0})
 
     def logits(self, token_ids: Tensor) -> Tensor:
         """Read ``(rows, query)`` new tokens, and return the next one's logits ``(rows, vocab)``, float32 at least."""
@@ -425,7 +480,11 @@ class _Rows:
             places = torch.arange(end, device=self.device) - self.pads[:, None]  # (rows, key), negative for padding
             mask, positions = (places >= 0)[:, None, None, :], places[:, start:].clamp(min=0)
         logits = self.model.step(token_ids, self.cache, mask=mask, positions=positions)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = _widened(logits)
+        if self.largest >= logits.size(-1):
+            raise ValueError(
+                f"the model has the tokens 0 to {logits.size(-1) - 1}; got {self.largest} as forbidden, padding or end"
+            )
         if not logits.amax(-1).isfinite().all():
             raise FloatingPointError("the model's logits are not finite; were its weights trained and loaded well?")
         return logits
@@ -439,6 +498,13 @@ class _Rows:
         self.cache.reorder(index, memories)
         if self.pads is not None:
             self.pads = self.pads[index]
+
+
+def _check_token_ids(name: str, axis: str, token_ids: Tensor) -> None:
+    if token_ids.ndim != 2 or not token_ids.numel():
+        raise ValueError(f"{name} must have shape (batch, {axis}), not empty; got {tuple(token_ids.shape)}")
+    if token_ids.is_floating_point() or token_ids.is_complex() or token_ids.dtype == torch.bool:
+        raise ValueError(f"{name} must be whole numbers; got {token_ids.dtype}")
 
 
 def _padded_left(prompt: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

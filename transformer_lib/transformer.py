@@ -25,21 +25,22 @@ class Transformer(nn.Module):
         vocab_size: tokens of the vocabulary.
         config: sizes and choices of both stacks.
         decoder: those of the decoder, where they differ; ``d_model`` must agree.
-        pad_id: the number that stands for "no token here"; it is never attended to.
+        pad_id: the number that stands for "no token here"; it is never attended to. ``None`` where there is none, and
+            all sources of a batch are equally long.
 
     Raises:
         ValueError: sizes that do not fit.
     """
 
     def __init__(
-        self, vocab_size: int, config: StackConfig, *, decoder: StackConfig | None = None, pad_id: int = 0
+        self, vocab_size: int, config: StackConfig, *, decoder: StackConfig | None = None, pad_id: int | None = 0
     ) -> None:
         super().__init__()
         decoder = config if decoder is None else decoder
         if decoder.d_model != config.d_model:
             raise ValueError(f"encoder and decoder must share d_model; got {config.d_model} and {decoder.d_model}")
-        if not 0 <= pad_id < vocab_size:
-            raise ValueError(f"pad_id must be a token, 0 to {vocab_size - 1}; got {pad_id}")
+        if pad_id is not None and not 0 <= pad_id < vocab_size:
+            raise ValueError(f"pad_id must be a token, 0 to {vocab_size - 1}, or None; got {pad_id}")
         self.pad_id = pad_id
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.encoder = Encoder(config)
@@ -62,7 +63,7 @@ class Transformer(nn.Module):
 
     def encode(
         self, source_ids: Int[Tensor, "batch key"]
-    ) -> tuple[Float[Tensor, "batch key d_model"], Bool[Tensor, "batch 1 1 key"]]:
+    ) -> tuple[Float[Tensor, "batch key d_model"], Bool[Tensor, "batch 1 1 key"] | None]:
         """Read the source.
 
         Args:
@@ -70,7 +71,10 @@ class Transformer(nn.Module):
 
         Returns:
             The memory ``(batch, key, d_model)``, and the mask of its padding, both with the padding moved to the end.
+            Without a ``pad_id`` there is no mask.
         """
+        if self.pad_id is None:
+            return self.encoder(self.embed(source_ids)), None
         # A stable sort by "is padding" moves the tokens to the front, in their order: the first is at position 0.
         order = (source_ids == self.pad_id).sort(dim=1, stable=True).indices
         source_ids = source_ids.gather(1, order)
@@ -89,9 +93,9 @@ class Transformer(nn.Module):
         if source_ids is None:
             raise ValueError("a Transformer writes about a source; got none")
         memory, mask = self.encode(source_ids)
-        if not mask.any(dim=-1).all():
+        if mask is not None and not mask.any(dim=-1).all():
             raise ValueError("each source must have a token; got one of padding alone")
-        return self.decoder.new_cache(memory, None if mask.all() else mask)
+        return self.decoder.new_cache(memory, None if mask is None or mask.all() else mask)
 
     def step(
         self,
