@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import math
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -210,13 +211,18 @@ def test_constant_stays():
         ({"betas": (2, -1)}, r"each of betas must be in \[0, 1\); got \(2, -1\)"),
         ({"betas": (0.9, 1.0)}, r"each of betas must be in \[0, 1\); got \(0.9, 1.0\)"),
         ({"betas": (0.9, math.nan)}, "each of betas must be finite; got nan"),
-        ({"betas": (0.9,)}, r"betas must be a tuple of two numbers; got \(0.9,\)"),
+        ({"betas": (0.9,)}, r"betas must be two numbers; got \(0.9,\)"),
+        ({"betas": 0.9}, "betas must be two numbers; got 0.9"),
         ({"compile": 1}, "compile must be True or False; got 1"),
     ],
 )
 def test_wrong_recipes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(RECIPE, **change)
+
+
+def test_a_recipe_comes_back_from_its_record():
+    assert Recipe(**json.loads(json.dumps(asdict(RECIPE)))) == RECIPE
 
 
 # The loop

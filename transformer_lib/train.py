@@ -21,6 +21,7 @@ from sacrebleu.metrics.chrf import CHRF
 from tokenizers import Tokenizer
 from torch import nn
 
+from transformer_lib.checks import check_whole
 from transformer_lib.config import StackConfig
 from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.libreoffice import libreoffice_corpus
@@ -159,12 +160,16 @@ def evaluate_translator(translator: Translator, real_test: Sequence[Pair], *, n_
     Args:
         translator: to measure; it decodes greedily, and on the real text with four beams too.
         real_test: held-out real pairs; none to leave them out.
-        n_fragment: sentences of each split of the fragment.
+        n_fragment: sentences of each split of the fragment, at least 1.
 
     Returns:
         The share of translations that are exactly right for each split of the fragment, and BLEU and chrF of the real
         text by ``sacrebleu``, with its signatures.
+
+    Raises:
+        ValueError: ``n_fragment`` below 1.
     """
+    check_whole("n_fragment", n_fragment, 1)
     exact = {}
     for seed, split in enumerate(FRAGMENT_TESTS):
         pairs = fragment_pairs(n_fragment, torch.Generator().manual_seed(100 + seed), split=split)
@@ -193,8 +198,12 @@ def translate_all(translator: Translator, sentences: Sequence[str], *, beams: in
         translator: the translator.
         sentences: in English.
         beams: as in :meth:`~transformer_lib.translator.Translator.translate`.
-        batch: sentences at once.
+        batch: sentences at once, at least 1.
+
+    Raises:
+        ValueError: ``batch`` below 1, or as the translator does.
     """
+    check_whole("batch", batch, 1)
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
     found = [""] * len(sentences)
     for start in range(0, len(order), batch):

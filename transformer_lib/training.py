@@ -244,8 +244,9 @@ class Recipe:
         check_real("weight_decay", self.weight_decay)
         if self.weight_decay < 0.0:
             raise ValueError(f"weight_decay must be at least 0; got {self.weight_decay}")
-        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
-            raise ValueError(f"betas must be a tuple of two numbers; got {self.betas!r}")
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers; got {self.betas!r}")
+        object.__setattr__(self, "betas", tuple(self.betas))  # JSON, which records are written in, knows lists only
         for beta in self.betas:
             check_real("each of betas", beta)
             if not 0.0 <= beta < 1.0:
@@ -355,6 +356,7 @@ def train(
         TypeError: the model's state holds something else than tensors, which a checkpoint cannot.
         ValueError: the checkpoint is damaged, or belongs to another model or recipe, or not every process finds it;
             ``save_every`` or ``evaluate_every`` is below 1; a step has no target but padding; targets are no tokens.
+        RuntimeError: another process cannot begin.
         FloatingPointError: the loss is not a number.
     """
     check_whole("save_every", save_every, 1)
