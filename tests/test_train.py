@@ -523,11 +523,12 @@ def test_another_model_or_recipe_is_refused(checkpoint):
         train(model(), batches, replace(RECIPE, peak_rate=0.1), checkpoint=checkpoint)
 
 
-def test_writing_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt("disk full")], ids=["full", "interrupted"])
+def test_writing_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch, error):
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error), match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

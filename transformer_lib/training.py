@@ -659,7 +659,8 @@ def check_weights(path: str | Path, weights: dict[str, Tensor], model: nn.Module
     for name, tensor in model.state_dict().items():
         place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
         twin = first.setdefault(place, name) if tensor.data_ptr() else name
-        if not torch.allclose(weights[twin], weights[name], rtol=0.0, atol=0.0, equal_nan=True):
+        same = twin == name or torch.allclose(weights[twin], weights[name], rtol=0.0, atol=0.0, equal_nan=True)
+        if not same:
             raise ValueError(
                 f"{path} does not hold this model's weights: it ties {twin} and {name}, which differ there"
             )
