@@ -817,6 +817,8 @@ def test_extreme_alphas_are_computed_as_far_as_scores_stay_apart() -> None:
     assert length_penalty(10, "power", -300) == pytest.approx(1e-300)
     assert length_penalty(7, "none", 1e30) == 1.0
     assert length_penalty(1, "power", 1e30) == 1.0
+    with pytest.raises(ValueError, match="alpha must be finite; got 1000"):
+        length_penalty(10, "power", 10**400)
     for alpha in (301, -301, 10**9):
         with pytest.raises(ValueError, match="alpha must leave scores of 10 tokens apart"):
             length_penalty(10, "power", alpha)

@@ -208,7 +208,7 @@ def test_constant_stays():
         ({"smoothing": math.nan}, "smoothing must be finite; got nan"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0; got -1.0"),
         ({"weight_decay": math.nan}, "weight_decay must be finite; got nan"),
-        ({"betas": (2, -1)}, r"each of betas must be in \[0, 1\); got \(2, -1\)"),
+        ({"betas": (2, -1)}, r"each of betas must be in \[0, 1\); got \(2.0, -1.0\)"),
         ({"betas": (0.9, 1.0)}, r"each of betas must be in \[0, 1\); got \(0.9, 1.0\)"),
         ({"betas": (0.9, math.nan)}, "each of betas must be finite; got nan"),
         ({"betas": (0.9,)}, r"betas must be two numbers; got \(0.9,\)"),
@@ -222,7 +222,9 @@ def test_wrong_recipes_are_refused(change, message):
 
 
 def test_a_recipe_comes_back_from_its_record():
-    assert Recipe(**json.loads(json.dumps(asdict(RECIPE)))) == RECIPE
+    numpys = replace(RECIPE, steps=np.int64(6), peak_rate=np.float32(0.5), betas=[np.float64(0.9), 0.98])
+    for recipe in (RECIPE, numpys):
+        assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
 # The loop

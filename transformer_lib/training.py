@@ -227,30 +227,27 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        # What is right is stored in Python's own types, as the record of a checkpoint gives it back.
         for name, least in (("steps", 1), ("warmup", 0), ("accumulate", 1), ("seed", 0)):
-            check_whole(name, getattr(self, name), least)
-        if self.warmup > self.steps:
-            raise ValueError(f"warmup must be at most the {self.steps} steps; got {self.warmup}")
-        for name in ("peak_rate", "clip"):
-            value = getattr(self, name)
-            if name == "clip" and value is None:
-                continue
-            check_real(name, value)
-            if value <= 0.0:
-                raise ValueError(f"{name} must be positive{', or None' if name == 'clip' else ''}; got {value}")
-        check_real("smoothing", self.smoothing)
-        if not 0.0 <= self.smoothing < 1.0:
-            raise ValueError(f"smoothing must be in [0, 1); got {self.smoothing}")
-        check_real("weight_decay", self.weight_decay)
-        if self.weight_decay < 0.0:
-            raise ValueError(f"weight_decay must be at least 0; got {self.weight_decay}")
+            object.__setattr__(self, name, check_whole(name, getattr(self, name), least))
+        for name in ("peak_rate", "smoothing", "weight_decay", "clip"):
+            if name != "clip" or self.clip is not None:
+                object.__setattr__(self, name, check_real(name, getattr(self, name)))
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers; got {self.betas!r}")
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON, which records are written in, knows lists only
-        for beta in self.betas:
-            check_real("each of betas", beta)
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"each of betas must be in [0, 1); got {self.betas}")
+        object.__setattr__(self, "betas", tuple(check_real("each of betas", beta) for beta in self.betas))
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup must be at most the {self.steps} steps; got {self.warmup}")
+        if self.peak_rate <= 0.0:
+            raise ValueError(f"peak_rate must be positive; got {self.peak_rate}")
+        if self.clip is not None and self.clip <= 0.0:
+            raise ValueError(f"clip must be positive, or None; got {self.clip}")
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError(f"smoothing must be in [0, 1); got {self.smoothing}")
+        if self.weight_decay < 0.0:
+            raise ValueError(f"weight_decay must be at least 0; got {self.weight_decay}")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"each of betas must be in [0, 1); got {self.betas}")
         if not isinstance(self.compile, bool):
             raise ValueError(f"compile must be True or False; got {self.compile!r}")
         for name, names in (("schedule", Schedule), ("precision", Precision)):
