@@ -192,7 +192,7 @@ class Recipe:
       update after the last, so that no update is without effect;
     - ``"constant"``: ``peak_rate``.
 
-    So the first update has ``peak_rate / w``, and the last the smallest rate of the fall, which is above zero.
+    So with a warm-up the first update has ``peak_rate / w``; the last always has a rate above zero.
 
     Args:
         steps: updates of the weights.
