@@ -264,5 +264,5 @@ def test_errors_name_what_was_given() -> None:
         Decoder(SMALL, cross_attention=False)(torch.zeros(1, 2, 24), torch.zeros(1, 3, 24))
     with pytest.raises(ValueError, match="share d_model; got 24 and 48"):
         Transformer(50, SMALL, decoder=replace(SMALL, d_model=48))
-    with pytest.raises(ValueError, match="pad_id must be a token, 0 to 49; got 50"):
+    with pytest.raises(ValueError, match="pad_id must be a token, 0 to 49, or None; got 50"):
         Transformer(50, SMALL, pad_id=50)
