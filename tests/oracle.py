@@ -34,7 +34,11 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
 ) -> tuple[Array, Array]:
-    """Vaswani et al. (2017), equation 1, one query after the other. A query that sees nothing gets zeros."""
+    """Vaswani et al. (2017), equation 1, one query after the other. A query that sees nothing gets zeros.
+
+    A bias of -inf hides its key. The largest number that a row of the bias shows is subtracted from it first, which
+    changes nothing but the rounding: -1e300 + score would be -1e300 in float64, too.
+    """
     shape = (*query.shape[:-1], key.shape[-2])
     sees = allowed(shape, mask, causal)
     added = np.broadcast_to(0.0 if bias is None else bias, shape)
@@ -43,10 +47,12 @@ def attention(
     output = np.zeros((*query.shape[:-1], value.shape[-1]))
     for place in np.ndindex(*query.shape[:-1]):
         *batch, _ = place
-        keys = [j for j in range(shape[-1]) if sees[(*place, j)]]
+        keys = [j for j in range(shape[-1]) if sees[(*place, j)] and added[(*place, j)] > -math.inf]
         if not keys:
             continue
-        scores = [factor * float(np.dot(query[place], key[(*batch, j)])) + float(added[(*place, j)]) for j in keys]
+        largest = max(float(added[(*place, j)]) for j in keys)
+        leveled = {j: float(added[(*place, j)]) - largest for j in keys}
+        scores = [factor * float(np.dot(query[place], key[(*batch, j)])) + leveled[j] for j in keys]
         exponentials = [math.exp(score - max(scores)) for score in scores]
         for j, exponential in zip(keys, exponentials, strict=True):
             weights[(*place, j)] = exponential / sum(exponentials)

@@ -1,5 +1,6 @@
 """Scaled dot-product attention: the definition and the fused path, against the oracle, PyTorch and each other."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests import oracle
 from tests.cases import (
@@ -195,6 +198,206 @@ def test_gradients_through_the_weights_are_those_of_finite_differences() -> None
     assert torch.autograd.gradcheck(lambda *args: attention(*args[:3], mask, args[3]), (query, key, value, bias))
 
 
+# ---- Any bias, however large, and of any dtype.
+
+
+def extreme_bias(kind: str, dtype: torch.dtype) -> Tensor | None:
+    """A bias (2, 3, 4, 7) of one of ``EXTREMES``, or ``None`` where the dtype has no such numbers."""
+    some, finfo = torch.rand(2, 3, 4, 7, generator=torch.Generator().manual_seed(7)) < 0.5, torch.finfo(dtype)
+    normal = randn(2, 3, 4, 7, seed=6)
+    bias = {
+        "smallest here and there": normal.masked_fill(some, finfo.min),
+        "smallest everywhere": torch.full_like(normal, finfo.min),
+        "largest here and there": normal.masked_fill(some, finfo.max),
+        "smallest and largest": torch.full_like(normal, finfo.max).masked_fill(some, finfo.min),
+        "-1e5 everywhere": torch.full_like(normal, -1e5),
+        "about -1e9": normal - 1e9,
+        "wide": 50 * normal,
+        "-inf here and there": normal.masked_fill(some, -math.inf),
+        "-inf in rows": normal.masked_fill(torch.arange(4)[:, None] % 2 == 0, -math.inf),
+        "-inf everywhere": torch.full_like(normal, -math.inf),
+    }[kind]
+    return None if "1e" in kind and finfo.max < 1e10 else bias.to(dtype)
+
+
+EXTREMES = [
+    "smallest here and there",
+    "smallest everywhere",
+    "largest here and there",
+    "smallest and largest",
+    "-1e5 everywhere",
+    "about -1e9",
+    "wide",
+    "-inf here and there",
+    "-inf in rows",
+    "-inf everywhere",
+]
+
+
+@every_dtype
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_both_paths_are_right_for_every_bias(kind: str, dtype: torch.dtype) -> None:
+    for bias_dtype, (mask_kind, causal) in itertools.product(
+        {dtype, torch.float32, torch.float64, torch.bfloat16},
+        [("none", False), ("none", True), ("full", False), ("some rows empty", True)],
+    ):
+        bias, mask = extreme_bias(kind, bias_dtype), make_mask(mask_kind, 4, 7)
+        if bias is None:
+            continue
+        leaves = [leaf.requires_grad_() for leaf in (*inputs(dtype=dtype), bias)]
+        given, options = arrays(*leaves[:3], mask, bias), {"causal": causal}
+        wanted, wanted_weights = oracle.attention(*given, **options)
+        output, weights = attention(*leaves[:3], mask, bias, **options)
+        fused = fused_attention(*leaves[:3], mask, bias, **options)
+        assert output.dtype == fused.dtype == dtype
+        assert_near(weights, wanted_weights)
+        assert_near(output, wanted)
+        assert_near(fused, wanted)
+        assert_near(fused, output)
+        wanted_gradients = oracle.attention_gradients(upstream_of(output), *given, **options)
+        for result in (output, fused):
+            for gradient, expected in zip(gradients(result, leaves), wanted_gradients, strict=True):
+                assert expected is not None
+                coarser = max((dtype, gradient.dtype), key=lambda each: torch.finfo(each).eps)
+                assert_near(gradient, expected, coarser)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_under_autocast_a_finite_bias_stays_finite(dtype: torch.dtype) -> None:
+    query, key, value = inputs(dtype=torch.float32)
+    for bias in (torch.full((4, 7), -1e5), torch.full((4, 7), torch.finfo(torch.float32).min)):
+        wanted, _ = oracle.attention(*arrays(query, key, value))
+        for path in PATHS.values():
+            with torch.autocast("cpu", dtype):
+                assert_near(path(query, key, value, None, bias), wanted)
+
+
+@both_paths
+@every_dtype
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_a_bias_of_infinity_or_nan_is_seen_in_its_row_alone(
+    path: Callable[..., Tensor], dtype: torch.dtype, number: float
+) -> None:
+    query, key, value = inputs(dtype=dtype)
+    bias = randn(4, 7, seed=6, dtype=dtype)
+    wanted = path(query, key, value, None, bias)
+    bias[1, 2] = number
+    output = path(query, key, value, None, bias)
+    assert output[:, :, 1].isnan().all()
+    assert_near(output[:, :, [0, 2, 3]], wanted[:, :, [0, 2, 3]])
+    hidden = torch.arange(7) != 2
+    mask = hidden.expand(4, 7)
+    assert_near(path(query, key, value, mask, bias), path(query, key, value, mask, randn(4, 7, seed=6, dtype=dtype)))
+
+
+# ---- Heads that share keys and values.
+
+
+def repeated(tensor: Tensor, group: int) -> Tensor:
+    return tensor.repeat_interleave(group, dim=-3)
+
+
+@both_paths
+@every_dtype
+@pytest.mark.parametrize("n_kv_heads", [3, 2, 1])
+def test_grouped_heads_equal_repeated_keys_and_values(
+    path: Callable[..., Tensor], n_kv_heads: int, dtype: torch.dtype
+) -> None:
+    for (q_len, k_len), batch in itertools.product(LENGTHS.values(), [(2,), (), (2, 5)]):
+        query = randn(*batch, 6, q_len, D_HEAD, seed=1, dtype=dtype).requires_grad_()
+        key = randn(*batch, n_kv_heads, k_len, D_HEAD, seed=2, dtype=dtype).requires_grad_()
+        value = randn(*batch, n_kv_heads, k_len, D_VALUE, seed=3, dtype=dtype).requires_grad_()
+        full = (*batch, 6, q_len, k_len)
+        masks = [None, torch.rand(full, generator=torch.Generator().manual_seed(5)) < 0.6]
+        biases = [None, randn(*full, seed=6, dtype=dtype), randn(*[1] * len(batch), 6, 1, k_len, seed=6)]
+        for mask, bias, causal in itertools.product(masks, biases, [False, True]):
+            group = 6 // n_kv_heads
+            output = path(query, key, value, mask, bias, causal=causal, grouped=True)
+            wanted = path(query, repeated(key, group), repeated(value, group), mask, bias, causal=causal)
+            assert_near(output, wanted)
+            leaves = (query, key, value)
+            for one, other in zip(gradients(output, leaves), gradients(wanted, leaves), strict=True):
+                assert_near(one, other)
+
+
+@both_paths
+@pytest.mark.parametrize("q_len", [1, 3])
+def test_grouped_heads_do_not_copy_the_keys(path: Callable[..., Tensor], q_len: int) -> None:
+    largest: list[int] = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            made = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
+            largest.append(max((each.untyped_storage().nbytes() // each.element_size() for each in made), default=0))
+            return result
+
+    query, room = randn(1, 8, q_len, 16, dtype=torch.float32), randn(1, 2, 1000, 16, dtype=torch.float32)
+    kept = room[:, :, :600]  # as a cache gives them: a view into its room
+    with torch.no_grad(), Watching():
+        path(query, kept, kept, causal=True, grouped=True)
+    assert largest
+    assert max(largest) <= room.numel()  # repeated keys would be 8 * 600 * 16
+
+
+@both_functions
+def test_grouped_heads_that_do_not_fit_are_named(function: Callable[..., Any]) -> None:
+    query, key, value = torch.zeros(2, 6, 4, 8), torch.zeros(2, 3, 7, 8), torch.zeros(2, 3, 7, 6)
+    with pytest.raises(ValueError, match=r"agree in all axes but the last two; got \(2, 6, 4, 8\), \(2, 3, 7, 8\)"):
+        function(query, key, value)
+    for heads in (4, 0):
+        with pytest.raises(ValueError, match=f"divisible by those of key; got 6 and {heads}"):
+            function(query, torch.zeros(2, heads, 7, 8), torch.zeros(2, heads, 7, 6), grouped=True)
+    for wrong in (torch.zeros(2, 2, 7, 6), torch.zeros(1, 3, 7, 6), torch.zeros(3, 7, 6)):
+        with pytest.raises(ValueError, match="agree in all axes but the last two"):
+            function(query, key, wrong, grouped=True)
+
+
+# ---- Nothing at all.
+
+
+@both_paths
+@every_dtype
+@pytest.mark.parametrize(
+    ("q_len", "k_len", "batch"), [(0, 0, 2), (0, 5, 2), (4, 0, 2), (4, 7, 0)], ids=lambda size: str(size)
+)
+def test_without_queries_keys_or_sequences_the_result_is_empty_or_zero(
+    path: Callable[..., Tensor], q_len: int, k_len: int, batch: int, dtype: torch.dtype
+) -> None:
+    for heads, d_value in ((3, 6), (0, 6), (3, 0)):
+        query, key = torch.ones(batch, heads, q_len, 8, dtype=dtype), torch.ones(batch, heads, k_len, 8, dtype=dtype)
+        value = torch.ones(batch, heads, k_len, d_value, dtype=dtype)
+        mask, bias = torch.ones(q_len, k_len, dtype=torch.bool), torch.zeros(batch, heads, q_len, k_len)
+        for added, causal in itertools.product(
+            ({}, {"mask": mask}, {"bias": bias}, {"mask": mask, "bias": bias}), (False, True)
+        ):
+            leaves = [leaf.requires_grad_() for leaf in (query, key, value)]
+            output = path(*leaves, **added, causal=causal)
+            assert output.shape == (batch, heads, q_len, d_value)
+            assert not output.any()
+            assert all(gradient.isfinite().all() for gradient in gradients(output, leaves))
+
+
+@both_functions
+def test_heads_without_width_are_named(function: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="d_head must be at least 1; got 0"):
+        function(torch.zeros(2, 3, 4, 0), torch.zeros(2, 3, 7, 0), torch.zeros(2, 3, 7, 6))
+
+
+# ---- What passes the tap.
+
+
+def test_what_the_tap_returns_meets_the_values() -> None:
+    query, key, value = (tensor.requires_grad_() for tensor in inputs())
+    factor = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)[:, None, None]
+    output, weights = attention(query, key, value, causal=True, tap=lambda weights: weights * factor)
+    plain, plain_weights = attention(query, key, value, causal=True)
+    assert_near(weights, plain_weights * factor)
+    assert_near(output, plain * factor)
+    for one, other in zip(gradients(output, (query, key)), gradients(plain * factor, (query, key)), strict=True):
+        assert_near(one, other)
+
+
 # ---- PyTorch's own function.
 
 
@@ -218,7 +421,7 @@ def test_equals_pytorch(path: Callable[..., Tensor], dtype: torch.dtype) -> None
 # ---- The masks.
 
 
-@given(q_len=st.integers(1, 7), k_len=st.integers(1, 7))
+@given(q_len=st.integers(0, 7), k_len=st.integers(0, 7))
 def test_causal_mask_lets_the_last_query_see_every_key(q_len: int, k_len: int) -> None:
     mask = causal_mask(q_len, k_len)
     assert mask.shape == (q_len, k_len)
@@ -253,9 +456,9 @@ def test_padding_mask_names_the_wrong_shape(shape: tuple[int, ...]) -> None:
         padding_mask(torch.zeros(shape).long(), 0)
 
 
-@pytest.mark.parametrize("lengths", [(0, 3), (3, 0), (-1, 3)])
+@pytest.mark.parametrize("lengths", [(-1, 3), (3, -1)])
 def test_causal_mask_names_the_wrong_length(lengths: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"at least 1; got {lengths[0]} and {lengths[1]}"):
+    with pytest.raises(ValueError, match=f"at least 0; got {lengths[0]} and {lengths[1]}"):
         causal_mask(*lengths)
 
 
@@ -290,7 +493,9 @@ def test_trap_01_no_nan_arises_on_the_way(path: Callable[..., Tensor]) -> None:
 
 
 def test_trap_01_the_fused_path_gives_zeros_whatever_its_kernel_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *_: Any, scale: float | None) -> Tensor:
+    def kernel(
+        query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *_: Any, scale: Any, enable_gqa: bool
+    ) -> Tensor:
         """A kernel as in older releases and on other devices: NaN in a row without any key."""
         if mask.dtype == torch.bool:
             mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, -math.inf)
@@ -391,7 +596,7 @@ def test_trap_04_a_masked_key_loses_to_any_number(path: Callable[..., Tensor]) -
     query, key, value = inputs(dtype=torch.float32)
     mask = torch.tensor([True, True, False, True, False, True, True])[None].expand(4, 7)
     bias = torch.full((4, 7), -1e30)
-    assert_near(path(query, key, value, mask, bias), value[:, :, mask[0]].mean(-2, keepdim=True).expand(2, 3, 4, 6))
+    assert_near(path(query, key, value, mask, bias), oracle.attention(*arrays(query, key, value, mask))[0])
 
 
 @both_functions

@@ -3,7 +3,8 @@
 Sources: Vaswani et al. (2017), section 3.2.2; grouped heads: Ainslie et al. (2023), *GQA*.
 """
 
-from typing import Protocol, runtime_checkable
+from collections import OrderedDict
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -99,8 +100,10 @@ class KVCache:
                 f"got {tuple(keys.shape)} and {tuple(values.shape)}"
             )
         if self._keys is None or self._values is None:
-            self._keys, self._values = torch.empty_like(keys), torch.empty_like(values)
-        stored = self._keys.shape
+            stored_keys, stored_values = torch.empty_like(keys), torch.empty_like(values)
+        else:
+            stored_keys, stored_values = self._keys, self._values
+        stored = stored_keys.shape
         if (*stored[:2], stored[3]) != (*keys.shape[:2], keys.size(3)):
             raise ValueError(
                 f"the cache holds (batch, heads, d_head) = {(*stored[:2], stored[3])}; "
@@ -108,12 +111,12 @@ class KVCache:
             )
         end = self.length + keys.size(2)
         if end > stored[2]:
-            self._keys = self._grown(self._keys, end)
-            self._values = self._grown(self._values, end)
-        self._keys[:, :, self.length : end] = keys
-        self._values[:, :, self.length : end] = values
-        self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+            stored_keys, stored_values = self._grown(stored_keys, end), self._grown(stored_values, end)
+        # Behind the length is room that nobody reads, so an interruption before the last line changes nothing.
+        stored_keys[:, :, self.length : end] = keys
+        stored_values[:, :, self.length : end] = values
+        self._keys, self._values, self.length = stored_keys, stored_values, end
+        return stored_keys[:, :, :end], stored_values[:, :, :end]
 
     def reorder(self, index: Int[Tensor, "beams"]) -> None:
         """Keep the sequences that ``index`` names, in its order, as a beam search does after every step.
@@ -121,8 +124,16 @@ class KVCache:
         Args:
             index: ``(beams,)``, positions along the batch axis.
         """
+        new = self.reordered(index)
+        self._keys, self._values = new._keys, new._values
+
+    def reordered(self, index: Int[Tensor, "beams"]) -> "KVCache":
+        """Like :meth:`reorder`, but as a cache of its own: this one stays as it is."""
+        new = KVCache()
         if self._keys is not None and self._values is not None:
-            self._keys, self._values = self._reordered(self._keys, index), self._reordered(self._values, index)
+            new._keys, new._values = self._reordered(self._keys, index), self._reordered(self._values, index)
+            new.length = self.length
+        return new
 
     def crop(self, length: int) -> None:
         """Forget the positions from ``length`` on.
@@ -136,6 +147,8 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"length must be from 0 to the {self.length} positions stored; got {length}")
         self.length = length
+        if not length:
+            self._keys = self._values = None  # as new: it may be filled with other sequences
 
     def _reordered(self, old: Tensor, index: Tensor) -> Tensor:
         new = old.new_empty(index.size(0), *old.shape[1:])
@@ -149,21 +162,52 @@ class KVCache:
         return new
 
 
-class AttentionTap(nn.Module):
-    """A named point that the attention weights pass through, to be observed by a forward hook.
+class Recorder:
+    """A forward hook that keeps what passes. It looks at one module: copies of that module are not recorded.
 
-    Without a hook the layer takes the fused path, and weights do not exist. With one, it takes the explicit path.
-    Use :func:`transformer_lib.plots.record_attention` rather than hooks of your own: it removes them again.
+    Args:
+        into: gets a tensor for each call, detached, on the CPU.
+    """
+
+    def __init__(self, into: list[Tensor]) -> None:
+        self.into = into
+
+    def __call__(self, _module: nn.Module, _inputs: Any, weights: Tensor) -> None:
+        self.into.append(weights.detach().cpu())
+
+
+class AttentionTap(nn.Module):
+    """A named point that the attention weights pass through, to be observed or edited by a hook.
+
+    Without a hook the layer takes the fused path, and weights do not exist. With one, it takes the explicit path, and
+    what a forward hook returns, if anything, takes the place of the weights: that is how a head is ablated. To look
+    only, use :func:`transformer_lib.plots.record_attention`: it removes its hooks again, and records a compiled model
+    too. PyTorch's compiler does not notice a hook of your own: register it before the model is compiled, or run the
+    model under ``torch.compiler.set_stance("force_eager")``.
+
+    Example:
+        >>> def without_head_0(tap, inputs, weights):
+        ...     return weights * (torch.arange(weights.size(1)) > 0)[:, None, None]
+        >>> layer = MultiHeadAttention(d_model=12, n_heads=3)
+        >>> handle = layer.tap.register_forward_hook(without_head_0)
+        >>> ablated = layer(torch.ones(2, 5, 12))
+        >>> handle.remove()
     """
 
     @property
     def observed(self) -> bool:
         """Whether anybody is looking."""
-        return bool(self._forward_hooks)
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        return any(hooks)
 
     def forward(self, weights: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
         """Hand the weights on, unchanged."""
         return weights
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a copy, a pickle or `torch.save` takes along: not whoever is recording the original.
+        kept = [(key, hook) for key, hook in self._forward_hooks.items() if not isinstance(hook, Recorder)]
+        return vars(self) | {"_forward_hooks": OrderedDict(kept)}
 
 
 class MultiHeadAttention(nn.Module):
@@ -289,6 +333,11 @@ class MultiHeadAttention(nn.Module):
         self._check_width("x", x)
         if memory is not None and (cache is not None or causal or self.rotary is not None):
             raise ValueError("a cache, causal=True and rotary positions order one sequence; they exclude a memory")
+        if isinstance(memory, tuple) and any(part.ndim != 4 or part.size(1) != self.n_kv_heads for part in memory):
+            raise ValueError(
+                f"projected keys and values must have shape (batch, kv_heads={self.n_kv_heads}, key, d_head); "
+                f"got {' and '.join(str(tuple(part.shape)) for part in memory)}"
+            )
 
         query = split_heads(self.q_proj(x), self.n_heads)  # (batch, heads, query, d_head)
         key, value = memory if isinstance(memory, tuple) else self.project(x if memory is None else memory)
@@ -297,31 +346,33 @@ class MultiHeadAttention(nn.Module):
             if positions is None:
                 positions = torch.arange(start, start + x.size(1), device=x.device)
             query, key = self.rotary(query, positions), self.rotary(key, positions)
-        if cache is not None:
-            key, value = cache.append(key, value)
-        if self.n_kv_heads != self.n_heads:
-            # Query heads 0..g-1 share key head 0, the next g share key head 1, and so on.
-            group = self.n_heads // self.n_kv_heads
-            key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-
+        if cache is None:
+            return self._attend(query, key, value, mask, bias, causal)
         try:
-            output = self._attend(query, key, value, mask, bias, causal)
-        except (TypeError, ValueError):
-            if cache is not None:
-                cache.crop(start)  # a refused call leaves nothing behind
+            return self._attend(query, *cache.append(key, value), mask, bias, causal)
+        except BaseException:  # a call that is refused or interrupted leaves nothing behind
+            cache.crop(start)
             raise
-        result: Tensor = self.o_proj(merge_heads(output))
-        return result
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
     ) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        if not self.tap.observed:
-            return fused_attention(query, key, value, mask, bias, causal=causal, scale=self.scale, dropout=dropout)
-        output, weights = attention(query, key, value, mask, bias, causal=causal, scale=self.scale, dropout=dropout)
-        self.tap(weights)
-        return output
+        grouped = self.n_kv_heads != self.n_heads
+        options: dict[str, Any] = {"causal": causal, "scale": self.scale, "dropout": dropout, "grouped": grouped}
+        if self.tap.observed:
+            output, _ = attention(query, key, value, mask, bias, **options, tap=self._tapped)
+        else:
+            output = fused_attention(query, key, value, mask, bias, **options)
+        result: Tensor = self.o_proj(merge_heads(output))
+        return result
+
+    def _tapped(self, weights: Tensor) -> Tensor:
+        edited = self.tap(weights)
+        if not isinstance(edited, Tensor) or edited.shape != weights.shape:
+            given = f"shape {tuple(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
+            raise ValueError(f"a hook must return weights of shape {tuple(weights.shape)}, or None; got {given}")
+        return edited.to(weights.dtype)
 
     def _check_width(self, name: str, tensor: Tensor) -> None:
         if tensor.ndim != 3 or tensor.size(-1) != self.d_model:
