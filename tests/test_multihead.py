@@ -1,6 +1,7 @@
 """Multi-head attention and its cache: against the oracle, itself without the cache, and the invariants."""
 
 import copy
+import doctest
 import re
 from collections.abc import Callable
 from typing import Any
@@ -497,6 +498,91 @@ def test_the_representation_names_the_sizes() -> None:
     assert "d_model=12, n_heads=6, n_kv_heads=2, d_head=4" in repr(make("grouped"))
 
 
+# ---- Editing the weights.
+
+
+def only_head(number: int) -> Callable[..., Tensor]:
+    def edit(_tap: nn.Module, _inputs: Any, weights: Tensor) -> Tensor:
+        return weights * (torch.arange(weights.size(1)) == number)[:, None, None]
+
+    return edit
+
+
+@pytest.mark.parametrize("name", ALL_LAYERS)
+def test_what_a_hook_on_the_tap_returns_takes_effect(name: str) -> None:
+    layer, x = make(name), randn(2, 5, D_MODEL)
+    handle = layer.tap.register_forward_hook(only_head(0))
+    parameters = [layer.q_proj.weight, layer.v_proj.weight]
+    with record_attention(layer) as record:
+        output = layer(x, causal=True)
+    found = gradients(output, parameters)
+    handle.remove()
+    assert record[""][0][:, 0].any()
+    assert not record[""][0][:, 1:].any()  # what met the values
+    alone = make(name)
+    alone.o_proj.weight.data[:, layer.d_head :] = 0.0  # the other heads' outputs are not read
+    wanted = alone(x, causal=True)
+    assert_near(output, wanted)
+    wanted_gradients = gradients(wanted, [alone.q_proj.weight, alone.v_proj.weight])
+    for one, other in zip(found, wanted_gradients, strict=True):
+        assert_near(one, other)
+    if layer.n_heads > 1:
+        assert differ(layer(x, causal=True), output)
+
+
+def test_weights_may_be_edited_in_place_and_before_the_tap() -> None:
+    layer, x = make("plain"), randn(2, 5, D_MODEL)
+    handle = layer.tap.register_forward_hook(only_head(1))
+    wanted = layer(x)
+    handle.remove()
+    edit = only_head(1)
+    handle = layer.tap.register_forward_pre_hook(lambda tap, inputs: (edit(tap, (), inputs[0]),))
+    assert_near(layer(x), wanted)
+    handle.remove()
+
+    def in_place(_tap: nn.Module, _inputs: Any, weights: Tensor) -> None:
+        weights[:, [0, 2]] = 0.0
+
+    layer.tap.register_forward_hook(in_place)
+    with torch.no_grad():
+        assert_near(layer(x), wanted)
+
+
+@pytest.mark.parametrize(
+    ("returned", "given_as"),
+    [(torch.ones(2, 3, 5, 4), r"shape \(2, 3, 5, 4\)"), ([1.0], "list")],
+    ids=["shape", "list"],
+)
+def test_a_hook_that_returns_no_weights_is_named(returned: Any, given_as: str) -> None:
+    layer = make("plain")
+    layer.tap.register_forward_hook(lambda *_: returned)
+    with pytest.raises(ValueError, match=rf"must return weights of shape \(2, 3, 5, 5\), or None; got {given_as}"):
+        layer(randn(2, 5, D_MODEL))
+
+
+def test_the_example_in_the_documentation() -> None:
+    result = doctest.testmod(multihead, extraglobs={"torch": torch})
+    assert result.attempted >= 5
+    assert not result.failed
+
+
+def test_projected_keys_of_another_layer_are_refused() -> None:
+    grouped, x = make("grouped"), randn(2, 5, D_MODEL)
+    keys, values = MultiHeadAttention(D_MODEL, 3, d_head=4).double().project(x)  # 3 heads would divide 6
+    with pytest.raises(ValueError, match=r"\(batch, kv_heads=2, key, d_head\); got \(2, 3, 5, 4\) and \(2, 3, 5, 4\)"):
+        grouped(x, (keys, values))
+
+
+def test_grouped_heads_are_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = make("grouped"), randn(2, 5, D_MODEL)
+    wanted = layer(x, causal=True)
+    monkeypatch.setattr(Tensor, "repeat_interleave", interrupt)
+    with torch.no_grad():
+        assert_near(torch.cat(run_in_chunks(layer, x, [3, 1, 1]), dim=1), wanted)
+        with record_attention(layer):
+            assert_near(layer(x, causal=True), wanted)
+
+
 # ---- Half precision.
 
 
@@ -619,6 +705,57 @@ def test_a_refused_call_leaves_the_cache_as_it_was() -> None:
             layer(x[:, 4:], causal=True, mask=torch.ones(2, 5, dtype=torch.bool), cache=cache)
         assert cache.length == 4
         torch.testing.assert_close(layer(x[:, 4:], causal=True, cache=cache), expected[:, 4:])
+
+
+class Deliberate(BaseException):
+    """Like KeyboardInterrupt, no Exception."""
+
+
+def interrupt(*_: Any) -> None:
+    raise Deliberate
+
+
+@pytest.mark.parametrize("part", ["q_proj", "k_proj", "o_proj", "tap"])
+@pytest.mark.parametrize("name", ["plain", "rotary, grouped"])
+def test_an_interrupted_call_leaves_the_cache_as_it_was(name: str, part: str) -> None:
+    layer, x, cache = make(name), randn(2, 6, D_MODEL), KVCache()
+    with torch.no_grad():
+        for start, end in ((0, 4), (4, 6)):
+            handle = layer.get_submodule(part).register_forward_hook(interrupt)
+            with pytest.raises(Deliberate):
+                layer(x[:, start:end], causal=True, cache=cache)
+            handle.remove()
+            assert cache.length == start
+            output = layer(x[:, start:end], causal=True, cache=cache)
+            assert_near(output, layer(x, causal=True)[:, start:end])
+
+
+def test_an_append_that_runs_out_of_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, (keys, values), grown = KVCache(), new_positions(3), KVCache._grown
+    cache.append(keys, values)
+
+    def refuse_the_second(self: KVCache, old: Tensor, needed: int) -> Tensor:
+        monkeypatch.setattr(KVCache, "_grown", interrupt)
+        return grown(self, old, needed)
+
+    with monkeypatch.context():
+        monkeypatch.setattr(KVCache, "_grown", refuse_the_second)
+        with pytest.raises(Deliberate):
+            cache.append(*new_positions(4, seed=7))
+        monkeypatch.setattr(KVCache, "_grown", grown)
+    assert cache.length == 3
+    all_keys, all_values = cache.append(*new_positions(4, seed=5))
+    assert torch.equal(all_keys, torch.cat([keys, new_positions(4, seed=5)[0]], dim=2))
+    assert torch.equal(all_values, torch.cat([values, new_positions(4, seed=5)[1]], dim=2))
+
+
+def test_a_refused_first_call_leaves_room_for_other_sequences() -> None:
+    layer, cache = make("plain"), KVCache()
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="mask must be broadcastable"):
+            layer(randn(2, 3, D_MODEL), mask=torch.ones(2, 5, dtype=torch.bool), cache=cache)
+        x = randn(5, 3, D_MODEL)
+        assert_near(layer(x, causal=True, cache=cache), layer(x, causal=True))
 
 
 def test_a_cropped_cache_forgets_what_came_after() -> None:

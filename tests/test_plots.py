@@ -1,6 +1,9 @@
 """Recording attention, which must leave nothing behind, and the figures: what they show, read back from Matplotlib."""
 
+import copy
 import doctest
+import pickle
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,6 +127,61 @@ def test_no_state_is_left_behind() -> None:
     assert len(record["first"]) == 2, "recorded after the context was closed"
 
 
+@pytest.mark.parametrize("how", ["torch.compile", "module.compile"])
+def test_a_compiled_model_is_recorded(how: str) -> None:
+    model, x = two_layers(), randn(2, 5, 12)
+    with record_attention(model) as wanted:
+        output = model(x)
+    if how == "torch.compile":
+        compiled: Any = torch.compile(model, backend="eager")
+    else:
+        model.compile(backend="eager")
+        compiled = model
+    assert_near(compiled(x), output)
+    with record_attention(compiled) as record:
+        assert_near(compiled(x), output)
+    assert repr(record) == "AttentionRecord(first: 2, blocks.0.cross: 1)"
+    for name, weights in wanted.items():
+        for one, other in zip(record[name], weights, strict=True):
+            assert_near(one, other)
+    assert_near(compiled(x), output)
+    assert len(record["first"]) == 2, "recorded after the context was closed"
+
+
+def test_an_observer_that_saw_nothing_says_so() -> None:
+    with pytest.warns(UserWarning, match="no attention was recorded: the model did not run"):  # noqa: SIM117
+        with record_attention(two_layers()):
+            pass
+    with pytest.raises(Deliberate), record_attention(two_layers()):
+        raise Deliberate  # without a warning on top
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+def test_a_copy_made_while_recording_is_not_recorded(how: str) -> None:
+    model, x = two_layers(), randn(2, 5, 12)
+    seen: list[Tensor] = []
+    model.first.tap.register_forward_hook(note := Note(seen))
+    with record_attention(model) as record:
+        twin = copy.deepcopy(model) if how == "deepcopy" else pickle.loads(pickle.dumps(model))
+        twin(x)
+        assert not record["first"]
+        model(x)
+    assert len(record["first"]) == 2
+    assert not twin.blocks[0]["cross"].tap.observed
+    assert twin.first.tap.observed  # a hook of the user's own goes along, as PyTorch has it
+    assert note.seen
+
+
+class Note:
+    """A hook that can be pickled."""
+
+    def __init__(self, seen: list[Tensor]) -> None:
+        self.seen = seen
+
+    def __call__(self, _module: nn.Module, _inputs: Any, weights: Tensor) -> None:
+        self.seen.append(weights.detach())
+
+
 def test_no_state_is_left_behind_by_an_error_in_the_context() -> None:
     model, x = two_layers(), randn(2, 5, 12)
     before = state(model)
@@ -189,6 +247,13 @@ def test_the_example_in_the_documentation() -> None:
 
 
 # ---- Figures.
+
+
+@pytest.mark.parametrize(("draw", "shape"), [(heatmap, (0, 3)), (heatmap, (3, 0)), (heads_grid, (0, 3, 3))])
+def test_nothing_cannot_be_drawn(draw: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"weights must not be empty; got shape {re.escape(str(shape))}"):
+        draw(np.zeros(shape))
+
 
 WORDS = ["O", "livro", "que"]
 MATRIX = [[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.5, 0.125, 0.375]]

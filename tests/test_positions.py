@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import re
 from typing import Any
 
@@ -361,20 +362,20 @@ def test_alibi_equals_the_oracle(n_heads: int, q_len: int, k_len: int) -> None:
 
 
 @pytest.mark.parametrize("layer", [RelativeBias(2), ALiBi(2)], ids=["relative", "alibi"])
-@pytest.mark.parametrize("lengths", [(0, 3), (3, 0), (-1, 2)])
+@pytest.mark.parametrize("lengths", [(-1, 3), (3, -1)])
 def test_lengths_that_do_not_fit_are_named(layer: nn.Module, lengths: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"q_len and k_len must be at least 1; got {lengths[0]} and {lengths[1]}"):
+    with pytest.raises(ValueError, match=f"q_len and k_len must be at least 0; got {lengths[0]} and {lengths[1]}"):
         layer(*lengths)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sinusoidal_table(0, 4), "length must be at least 1; got 0"),
+        (lambda: sinusoidal_table(-1, 4), "length must be at least 0; got -1"),
         (lambda: sinusoidal_table(4, 5), "d_model must be positive and even; got 5"),
         (lambda: sinusoidal_table(4, 0), "d_model must be positive and even; got 0"),
         (lambda: SinusoidalPositions(7), "d_model must be positive and even; got 7"),
-        (lambda: SinusoidalPositions(6, 0), "length must be at least 1; got 0"),
+        (lambda: SinusoidalPositions(6, 0), "max_len must be at least 1; got 0"),
         (lambda: LearnedPositions(0, 4), "d_model must be at least 1; got 0"),
         (lambda: LearnedPositions(4, 0), "max_len must be at least 1; got 0"),
         (lambda: RotaryPositions(5), "d_head must be positive and even; got 5"),
@@ -386,6 +387,8 @@ def test_lengths_that_do_not_fit_are_named(layer: nn.Module, lengths: tuple[int,
         (lambda: RelativeBias(2, n_buckets=0, bidirectional=False), "even and at least 2; got 0"),
         (lambda: RelativeBias(2, max_distance=8), "max_distance must be more than 8 with 32 buckets; got 8"),
         (lambda: RelativeBias(2, max_distance=16, bidirectional=False), "more than 16 with 32 buckets; got 16"),
+        (lambda: relative_position_bucket(torch.arange(3), n_buckets=2), "even and at least 4; got 2"),
+        (lambda: relative_position_bucket(torch.arange(3), max_distance=8), "more than 8 with 32 buckets; got 8"),
         (lambda: alibi_slopes(0), "n_heads must be at least 1; got 0"),
         (lambda: ALiBi(-1), "n_heads must be at least 1; got -1"),
     ],
@@ -393,6 +396,50 @@ def test_lengths_that_do_not_fit_are_named(layer: nn.Module, lengths: tuple[int,
 def test_sizes_that_do_not_fit_are_named(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("q_len", "k_len"), [(0, 0), (0, 3), (3, 0)])
+def test_no_positions_give_empty_results(q_len: int, k_len: int) -> None:
+    for layer in (RelativeBias(2), RelativeBias(2, bidirectional=False), ALiBi(2)):
+        assert layer(q_len, k_len).shape == (1, 2, q_len, k_len)
+    assert sinusoidal_table(0, 4).shape == (0, 4)
+    for added in added_schemes().values():
+        for given_positions in (None, torch.zeros(0).long()):
+            assert added(torch.zeros(2, 0, 6).double(), given_positions).shape == (2, 0, 6)
+        assert added(torch.zeros(0, 5, 6).double(), torch.arange(5)).shape == (0, 5, 6)
+    assert RotaryPositions(8)(torch.zeros(2, 3, 0, 8)).shape == (2, 3, 0, 8)
+    assert relative_position_bucket(torch.zeros(0, 3).long()).shape == (0, 3)
+
+
+@both_added
+def test_added_positions_may_start_later(name: str) -> None:
+    layer, x = added_schemes()[name], randn(2, 5, 6)
+    assert_near(layer(x, start=15), layer(x, torch.arange(5) + 15))
+    with pytest.raises(ValueError, match="the table has 20 positions; got a sequence of length 21"):
+        layer(x, start=16)
+
+
+@pytest.mark.parametrize("make", [lambda: SinusoidalPositions(6, 9), lambda: ALiBi(6)], ids=["sinusoidal", "alibi"])
+def test_what_follows_from_a_formula_survives_every_move(make: Any) -> None:
+    def numbers(layer: nn.Module) -> Tensor:
+        (buffer,) = layer.buffers()
+        assert not buffer.is_meta
+        return buffer.double()
+
+    wanted = numbers(make())
+    assert wanted.any()
+    with torch.device("meta"):
+        emptied, assigned = make(), make()
+    assert torch.equal(numbers(emptied.to_empty(device="cpu")), wanted)
+    assigned.load_state_dict({}, assign=True)
+    assert torch.equal(numbers(assigned), wanted)
+    assert torch.equal(numbers(make().to("meta").to_empty(device="cpu")), wanted)
+    assert torch.equal(numbers(make().half().float()), wanted)  # it was rounded for a while
+    assert torch.equal(numbers(make().to_empty(device="cpu")), wanted)
+    assert torch.equal(numbers(copy.deepcopy(emptied)), wanted)
+    assert torch.equal(numbers(pickle.loads(pickle.dumps(emptied))), wanted)
+    assert make().half().to("meta").to_empty(device="cpu").state_dict() == {}
+    assert {buffer.dtype for buffer in make().half().buffers()} == {torch.float16}
 
 
 def test_the_smallest_sizes_work() -> None:

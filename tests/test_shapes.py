@@ -48,6 +48,10 @@ def exercise_attention(sizes: Sizes) -> None:
             for arguments in ((), (mask[..., :1, :], bias), (None, bias)):
                 lib.attention(query, key, value, *arguments, causal=True)
                 lib.fused_attention(query, key, value, *arguments, causal=True)
+                if len(axes) > 1:
+                    shared = key[..., :1, :, :], value[..., :1, :, :]  # one head for all
+                    lib.attention(query, *shared, *arguments, grouped=True, tap=torch.clone)
+                    lib.fused_attention(query, *shared, *arguments, grouped=True)
     lib.causal_mask(q_len, k_len)
     tokens = torch.randint(0, 3, (batch, k_len))
     lib.padding_mask(tokens, 0)
@@ -107,6 +111,8 @@ def exercise_positions(sizes: Sizes) -> None:
         positions.relative_position_bucket(torch.arange(-k_len, q_len), bidirectional=bidirectional)
     positions.relative_position_bucket(torch.zeros(q_len, k_len, dtype=torch.int32))
     positions.alibi_slopes(heads)
+    for given in (torch.arange(k_len), torch.zeros(batch, k_len).long()):
+        positions.positions_for(given, batch, k_len, torch.device("cpu"))
     lib.ALiBi(heads)(q_len, k_len)
 
 
@@ -125,7 +131,8 @@ def exercise_stack(sizes: Sizes) -> None:
     x, memory = torch.randn(batch, q_len, config.d_model), torch.randn(batch, k_len, config.d_model)
     mask, memory_mask = torch.ones(1, 1, q_len, q_len) > 0, torch.ones(batch, 1, 1, k_len) > 0
     bias, positions = torch.randn(1, heads, q_len, q_len), torch.arange(q_len)
-    for part in (layers.LayerNorm(config.d_model), layers.RMSNorm(config.d_model), layers.FeedForward(config)):
+    tanh = layers.FeedForward(small_config(sizes, activation="gelu_tanh"))
+    for part in (layers.LayerNorm(config.d_model), layers.RMSNorm(config.d_model), layers.FeedForward(config), tanh):
         part(x)
     layers.make_norm(config)
     layers.make_attention(config)
@@ -134,6 +141,9 @@ def exercise_stack(sizes: Sizes) -> None:
         placed = layers.StackPositions(small_config(sizes, positions=scheme), bidirectional=True)
         placed.add_to(x, positions)
         placed.scores(q_len, k_len)
+        for axes in ((), (batch,)):
+            queries, keys = torch.arange(q_len).expand(*axes, -1), torch.arange(k_len).expand(*axes, -1)
+            placed.scores(q_len, k_len, queries, keys)
     encoder.EncoderLayer(config)(x, mask, bias=bias, positions=positions)
     encoder.Encoder(config)(x, mask, positions=positions)
     decoder.DecoderLayer(config)(x, memory, mask, memory_mask, bias=bias, positions=positions)
@@ -150,6 +160,8 @@ def exercise_stack(sizes: Sizes) -> None:
         cache.reorder(torch.arange(batch))
         cache = model.new_cache(source)
         model.decoder.new_cache(encoded, encoded_mask)
+        alibi = decoder.Decoder(small_config(sizes, positions="alibi"))
+        alibi(x, memory, positions=positions, cache=alibi.new_cache(memory))
         model.step(target, cache, mask=torch.ones(batch, 1, 1, q_len) > 0, positions=torch.zeros_like(target))
         cache.reorder(torch.arange(batch), torch.arange(batch))
 

@@ -1,18 +1,23 @@
 """Encoder, decoder and the whole Transformer: equal to PyTorch's, and true to what a Transformer must not break."""
 
+import copy
+import pickle
+import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from transformer_lib.attention import padding_mask
-from transformer_lib.config import PositionScheme, StackConfig
+from transformer_lib.config import Activation, PositionScheme, StackConfig
 from transformer_lib.decoder import Decoder
 from transformer_lib.encoder import Encoder
 from transformer_lib.interop import copy_decoder_from_torch, copy_encoder_from_torch
-from transformer_lib.layers import FeedForward, LayerNorm, RMSNorm
+from transformer_lib.layers import FeedForward, LayerNorm, RMSNorm, make_norm
+from transformer_lib.multihead import KVCache
 from transformer_lib.transformer import Transformer
 
 # All sizes differ, so that no mixed-up axis can hide.
@@ -145,6 +150,167 @@ def test_decoding_with_a_cache_gives_the_same_logits(scheme: str, pre_norm: bool
     assert cache.length == 6
 
 
+class Deliberate(BaseException):
+    """Like KeyboardInterrupt, no Exception."""
+
+
+def interrupt(*_: object) -> None:
+    raise Deliberate
+
+
+@schemes
+@pytest.mark.parametrize("read", [0, 3], ids=["first call", "later call"])
+@pytest.mark.parametrize("part", ["self_attention", "cross_attention.o_proj", "feed_forward", "memory mask"])
+def test_a_call_that_is_not_finished_extends_no_layer(scheme: str, read: int, part: str) -> None:
+    transformer, target = model(scheme), tokens(3, 6, seed=1)
+    places = torch.arange(6) + 2  # given, so that relative schemes store them
+    with torch.no_grad():
+        memory, _ = transformer.encode(tokens(3, 7))
+        embedded, decoder = transformer.embed(target), transformer.decoder
+        wanted = decoder(embedded, memory, positions=places)
+        cache = decoder.new_cache()
+        if read:
+            decoder(embedded[:, :read], memory, positions=places[:read], cache=cache)
+        if part == "memory mask":
+            mask = torch.ones(3, 1, 1, 8, dtype=torch.bool)
+            with pytest.raises(ValueError, match="mask must be broadcastable"):
+                decoder(embedded[:, read:], memory, memory_mask=mask, positions=places[read:], cache=cache)
+        else:
+            handle = decoder.layers[1].get_submodule(part).register_forward_hook(interrupt)
+            with pytest.raises(Deliberate):
+                decoder(embedded[:, read:], memory, positions=places[read:], cache=cache)
+            handle.remove()
+        assert {past.length for past in cache.past} == {read}
+        after = decoder(embedded[:, read:], memory, positions=places[read:], cache=cache)
+        torch.testing.assert_close(after, wanted[:, read:], atol=1e-12, rtol=0)
+
+
+def test_a_first_call_that_is_not_finished_leaves_the_cache_for_any_memory() -> None:
+    transformer, target = model(), tokens(3, 4, seed=1)
+    first, second = (transformer.encode(tokens(3, 7, seed=seed))[0].detach() for seed in (0, 5))
+    cache = transformer.decoder.new_cache()
+    with torch.no_grad():
+        handle = transformer.decoder.layers[1].cross_attention.k_proj.register_forward_hook(interrupt)
+        with pytest.raises(Deliberate):
+            transformer.decode(target, first, cache=cache)
+        handle.remove()
+        after = transformer.decode(target, second, cache=cache)
+        torch.testing.assert_close(after, transformer.decode(target, second), atol=1e-12, rtol=0)
+
+
+def test_a_used_cache_refuses_another_memory() -> None:
+    transformer, target = model(), tokens(3, 6, seed=1)
+    with torch.no_grad():
+        memory, other = (transformer.encode(tokens(3, 7, seed=seed))[0] for seed in (0, 5))
+        wanted = transformer.decode(target, memory)
+        for cache in (transformer.decoder.new_cache(), transformer.decoder.new_cache(memory)):
+            transformer.decode(target[:, :3], memory, cache=cache)
+            for wrong in (other, memory[:1], memory[:, :5]):
+                with pytest.raises(ValueError, match="holds another memory; start a new cache"):
+                    transformer.decode(target[:, 3:], wrong, cache=cache)
+            after = transformer.decode(target[:, 3:], memory.clone(), cache=cache)  # the same numbers
+            torch.testing.assert_close(after, wanted[:, 3:], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_rows_that_do_not_fit_the_cached_memories_are_refused(rows: int) -> None:
+    transformer = model()
+    with torch.no_grad():
+        cache = transformer.decoder.new_cache(transformer.encode(tokens(2, 7))[0])
+        with pytest.raises(
+            ValueError, match=rf"2 memories must serve as many rows .* got x of shape \({rows}, 4, 24\)"
+        ):
+            transformer.step(tokens(rows, 4), cache)
+        assert transformer.step(tokens(4, 4), cache).shape == (4, 50)  # two beams of each
+        with pytest.raises(ValueError, match="holds"):
+            transformer.step(tokens(2, 1), cache)
+    assert cache.length == 4
+
+
+def test_a_cache_of_another_decoder_is_refused() -> None:
+    cache = Decoder(replace(SMALL, n_layers=3), cross_attention=False).new_cache()
+    with pytest.raises(ValueError, match="must have 2 layers, as the decoder; got 3"), torch.no_grad():
+        Decoder(SMALL, cross_attention=False)(torch.zeros(1, 2, 24), cache=cache)
+    with pytest.raises(ValueError, match="attends to no memory; got one"):
+        Decoder(SMALL, cross_attention=False).new_cache(torch.zeros(1, 3, 24))
+
+
+def test_a_reordering_that_fails_changes_no_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer, target = model(), tokens(3, 6, seed=1)
+    order = torch.tensor([2, 0, 0])
+    with torch.no_grad():
+        memory, _ = transformer.encode(tokens(3, 7))
+        cache = transformer.decoder.new_cache(memory)
+        transformer.decode(target[:, :5], memory, cache=cache)
+        kept = KVCache._reordered
+        calls = iter([kept, kept, interrupt])  # keys and values of layer 0, and no more
+        monkeypatch.setattr(KVCache, "_reordered", lambda *arguments: next(calls)(*arguments))
+        with pytest.raises(Deliberate):
+            cache.reorder(order, order)
+        monkeypatch.setattr(KVCache, "_reordered", kept)
+        with pytest.raises(IndexError):
+            cache.reorder(order, torch.tensor([7]))
+        last = transformer.decode(target[:, 5:], memory, cache=cache)
+        torch.testing.assert_close(last, transformer.decode(target, memory)[:, 5:], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "none"])
+def test_given_positions_count_in_every_scheme(scheme: str) -> None:
+    # Tokens in another order, each with its own position, are the same text to an encoder.
+    encoder, x, order = model(scheme).encoder, torch.randn(2, 7, 24, dtype=torch.float64), torch.randperm(7)
+    torch.testing.assert_close(encoder(x[:, order], positions=order), encoder(x)[:, order], atol=1e-12, rtol=0)
+    each = torch.stack([order, torch.arange(7)])
+    torch.testing.assert_close(encoder(x, positions=each)[1], encoder(x)[1], atol=1e-12, rtol=0)
+    assert (encoder(x, positions=2 * torch.arange(7)) - encoder(x)).abs().max() > 1e-3
+
+
+@schemes
+def test_positions_that_do_not_fit_are_named(scheme: str) -> None:
+    transformer, x = model(scheme), torch.zeros(2, 4, 24, dtype=torch.float64)
+    decoder = Decoder(replace(SMALL, positions=scheme), cross_attention=False).double()
+    for wrong in (torch.arange(5), torch.arange(4)[:, None], torch.zeros(3, 4).long(), torch.zeros(4)):
+        message = (
+            rf"integers of shape \(4,\) or \(2, 4\); got {wrong.dtype} of shape {re.escape(str(tuple(wrong.shape)))}"
+        )
+        with pytest.raises(ValueError, match=message):
+            transformer.encoder(x, positions=wrong)
+        with pytest.raises(ValueError, match=message), torch.no_grad():
+            decoder(x, positions=wrong, cache=decoder.new_cache())
+
+
+@schemes
+@pytest.mark.parametrize("steps", [[1] * 6, [3, 1, 2]], ids=["one by one", "in chunks"])
+def test_given_positions_are_remembered_by_the_cache(scheme: str, steps: list[int]) -> None:
+    transformer = model(scheme)
+    decoder, x = transformer.decoder, torch.randn(3, 6, 24, dtype=torch.float64)
+    places = torch.tensor([[0, 0, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [0, 2, 4, 6, 8, 10]])
+    order = torch.tensor([2, 0, 1])
+    with torch.no_grad():
+        memory, _ = transformer.encode(tokens(3, 7))
+        wanted = decoder(x, memory, positions=places)
+        assert scheme == "none" or (wanted[2] - decoder(x, memory)[2]).abs().max() > 1e-3
+        cache, start, parts = decoder.new_cache(memory), 0, []
+        for size in steps:
+            now = slice(start, start := start + size)
+            parts.append(decoder(x[:, now], positions=places[:, now], cache=cache))
+            for rows in (order, order.argsort()):  # there and back
+                cache.reorder(rows, rows)
+    torch.testing.assert_close(torch.cat(parts, dim=1), wanted, atol=1e-12, rtol=0)
+
+
+@schemes
+def test_decoding_reads_no_number_of_the_device(scheme: str) -> None:
+    # The meta device has no numbers: whatever asks for one, and so would wait for a GPU, raises.
+    with torch.device("meta"):
+        decoder = Decoder(replace(SMALL, positions=scheme))
+        memory, x = torch.zeros(2, 7, 24), torch.zeros(2, 4, 24)
+        with torch.no_grad():
+            cache = decoder.new_cache(memory)
+            for _ in range(3):
+                assert decoder(x, memory, cache=cache).shape == (2, 4, 24)
+    assert cache.length == 12
+
+
 def test_reordering_a_cache_reorders_the_sequences() -> None:
     transformer, target = model(), tokens(3, 6, seed=1)
     source = tokens(1, 7).expand(3, 7)  # three beams of one sentence
@@ -250,6 +416,56 @@ def test_the_papers_models_have_the_papers_sizes(size: str) -> None:
 def test_a_config_is_right_or_does_not_exist(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+@pytest.mark.parametrize(
+    ("field", "build"),
+    [
+        ("positions", Encoder),
+        ("norm", make_norm),
+        ("activation", FeedForward),
+    ],
+)
+def test_a_name_without_code_behind_it_is_no_other_name(field: str, build: Callable[[StackConfig], nn.Module]) -> None:
+    config = replace(SMALL)
+    object.__setattr__(config, field, "spiral")  # as if it had been added to the names that StackConfig lets pass
+    with pytest.raises(AssertionError, match="spiral"):
+        build(config)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_a_model_can_be_pickled(activation: str) -> None:
+    encoder = Encoder(replace(SMALL, activation=activation)).double()
+    x = torch.randn(2, 5, 24, dtype=torch.float64)
+    assert torch.equal(pickle.loads(pickle.dumps(encoder))(x), encoder(x))
+
+
+@schemes
+@pytest.mark.parametrize("how", ["to_empty", "assign", "half and back"])
+def test_a_model_survives_where_it_had_no_numbers(scheme: str, how: str) -> None:
+    transformer, source, target = model(scheme).float(), tokens(2, 7), tokens(2, 6, seed=1)
+    if how == "half and back":
+        moved = copy.deepcopy(transformer).half().float()
+        moved.load_state_dict(transformer.state_dict())
+    else:
+        with torch.device("meta"):
+            moved = Transformer(50, replace(SMALL, positions=scheme))
+        if how == "to_empty":
+            moved = moved.to_empty(device="cpu")
+        moved.load_state_dict(transformer.state_dict(), assign=how == "assign")
+    assert torch.equal(moved.eval()(source, target), transformer(source, target))
+
+
+@pytest.mark.parametrize("scheme", ["sinusoidal", "alibi", "rotary"])
+def test_gradients_in_float64_are_those_of_finite_differences(scheme: str) -> None:
+    transformer, source, target = model(scheme), tokens(1, 3), tokens(1, 3, seed=1)
+    names = [name for name, _ in transformer.named_parameters()]
+
+    def logits(*parameters: Tensor) -> Any:
+        given = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(transformer, given, (source, target))
+
+    assert torch.autograd.gradcheck(logits, tuple(transformer.parameters()), fast_mode=True)
 
 
 def test_errors_name_what_was_given() -> None:

@@ -182,8 +182,9 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     # The group's rows line up before the head that they share, which is therefore never copied:
     # (*batch, heads, query, n) -> (*batch, kv_heads, group * query, n), and back
     group, rows = left.size(-3) // right.size(-3), left.size(-2)
-    product: Tensor = left.unflatten(-3, (right.size(-3), group)).flatten(-3, -2) @ right
-    return product.unflatten(-2, (group, rows)).flatten(-4, -3)
+    product = left.unflatten(-3, (right.size(-3), group)).flatten(-3, -2) @ right
+    result: Tensor = product.unflatten(-2, (group, rows)).flatten(-4, -3)
+    return result
 
 
 def _leveled(bias: Tensor, mask: Tensor | None) -> Tensor:

@@ -3,6 +3,10 @@
 Source: Vaswani et al. (2017), section 3.1.
 """
 
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -27,6 +31,8 @@ class DecoderCache:
         self.past = [KVCache() for _ in range(n_layers)]
         self.memory: list[tuple[Tensor, Tensor] | None] = [None] * n_layers
         self.memory_mask: Tensor | None = None
+        self.source: Tensor | None = None  # the memory before its projection
+        self.positions: Tensor | None = None  # (rows, length), where the caller gave any and the scores need them
         self.max_len = max_len
 
     @property
@@ -34,14 +40,33 @@ class DecoderCache:
         """Positions decoded so far."""
         return self.past[0].length
 
-    def project(self, index: int, layer: "DecoderLayer", memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of ``memory`` in layer number ``index``, computed at the first call."""
-        stored = self.memory[index]
-        if stored is None:
-            if layer.cross_attention is None:
-                raise ValueError("this layer attends to no memory")
-            stored = self.memory[index] = layer.cross_attention.project(memory)
-        return stored
+    def project(self, layers: Iterable[nn.Module], memory: Tensor) -> None:
+        """Keep the keys and values of ``memory`` in each of the layers; computed at the first call.
+
+        Raises:
+            ValueError: the cache holds another memory.
+        """
+        if self.source is None:
+            projected: list[tuple[Tensor, Tensor] | None] = []
+            for layer in layers:
+                assert isinstance(layer, DecoderLayer)
+                assert layer.cross_attention is not None
+                projected.append(layer.cross_attention.project(memory))
+            self.memory, self.source = projected, memory
+        elif memory is not self.source and not (memory.shape == self.source.shape and torch.equal(memory, self.source)):
+            raise ValueError("the cache holds another memory; start a new cache for a new one")
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Undo what the block has changed in any layer if it does not come to its end, whatever ends it."""
+        length, kept = self.length, (self.memory, self.memory_mask, self.source, self.positions)
+        try:
+            yield
+        except BaseException:
+            for cache in self.past:
+                cache.crop(length)
+            self.memory, self.memory_mask, self.source, self.positions = kept
+            raise
 
     def reorder(self, index: Int[Tensor, "beams"], memories: Int[Tensor, "sentences"] | None = None) -> None:
         """Keep the sequences that ``index`` names, in its order.
@@ -53,14 +78,18 @@ class DecoderCache:
             index: ``(beams,)``, positions along the batch axis; they may repeat.
             memories: ``(sentences,)``, the memories to keep; all of them unless given.
         """
-        for cache in self.past:
+        # Everything is made anew before anything is replaced, so that no layer is left behind.
+        past = [copy.copy(cache) for cache in self.past]
+        for cache in past:
             cache.reorder(index)
+        positions = None if self.positions is None else self.positions[index]
+        memory, mask, source = self.memory, self.memory_mask, self.source
         if memories is not None:
-            for layer, stored in enumerate(self.memory):
-                if stored is not None:
-                    self.memory[layer] = (stored[0][memories], stored[1][memories])
-            if self.memory_mask is not None:
-                self.memory_mask = self.memory_mask[memories]
+            memory = [None if stored is None else (stored[0][memories], stored[1][memories]) for stored in memory]
+            mask = None if mask is None else mask[memories]
+            source = None if source is None else source[memories]
+        self.past, self.positions = past, positions
+        self.memory, self.memory_mask, self.source = memory, mask, source
 
 
 class DecoderLayer(nn.Module):
@@ -148,13 +177,16 @@ class Decoder(nn.Module):
         Args:
             memory: projected at once for every layer if given; :meth:`forward` then needs it no more.
             memory_mask: the memory's padding, kept likewise.
+
+        Raises:
+            ValueError: a memory of another width, or for a decoder that attends to none.
         """
         max_len = None if self.positions.added is None else self.config.max_len
         cache = DecoderCache(len(self.layers), max_len)
         if memory is not None:
-            for index, layer in enumerate(self.layers):
-                assert isinstance(layer, DecoderLayer)
-                cache.project(index, layer, memory)
+            if not self.has_memory:
+                raise ValueError("this decoder attends to no memory; got one")
+            cache.project(self.layers, memory)
             cache.memory_mask = memory_mask
         return cache
 
@@ -177,32 +209,61 @@ class Decoder(nn.Module):
                 cache, its keys count the cached tokens too.
             memory_mask: boolean, for the attention to the memory, e.g. the source's padding mask.
             positions: of ``x``, ``(query,)`` or ``(batch, query)``; they continue the cache unless given.
-            cache: the past; it is extended by ``x``.
+            cache: the past; it is extended by ``x``, in all layers, or in none if the call does not come to its end.
 
         Returns:
             ``(batch, query, d_model)``.
 
         Raises:
-            ValueError: shapes that do not fit; a memory where the decoder attends to none, or none where it does; a
-                sequence longer than ``max_len`` with a position table.
+            ValueError: shapes that do not fit; a memory where the decoder attends to none, or none where it does, or
+                another than the cache's; a sequence longer than ``max_len`` with a position table.
         """
-        known = cache is not None and cache.memory[0] is not None
+        with nullcontext() if cache is None else cache.all_or_nothing():
+            return self._forward(x, memory, mask, memory_mask, positions, cache)
+
+    def _forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None,
+        mask: Tensor | None,
+        memory_mask: Tensor | None,
+        positions: Tensor | None,
+        cache: DecoderCache | None,
+    ) -> Tensor:
+        if cache is not None and len(cache.past) != len(self.layers):
+            raise ValueError(f"the cache must have {len(self.layers)} layers, as the decoder; got {len(cache.past)}")
+        known = cache is not None and cache.source is not None
         if (memory is not None or known) != self.has_memory:
             expected, given = ("a", "none") if self.has_memory else ("no", "one")
             raise ValueError(f"this decoder attends to {expected} memory; got {given}")
-        if memory_mask is None and cache is not None:
-            memory_mask = cache.memory_mask
         start = 0 if cache is None else cache.length
-        if positions is None and start:
-            positions = torch.arange(start, start + x.size(1), device=x.device)
-        x = self.dropout(self.positions.add_to(x, positions))
-        bias = self.positions.scores(x.size(1), start + x.size(1))
+        if cache is not None:
+            if memory is not None:
+                cache.project(self.layers, memory)
+            if cache.source is not None and (x.ndim != 3 or x.size(0) % max(cache.source.size(0), 1)):
+                raise ValueError(
+                    f"each of the cache's {cache.source.size(0)} memories must serve as many rows as any other; got x "
+                    f"of shape {tuple(x.shape)}"
+                )
+            memory_mask = cache.memory_mask if memory_mask is None else memory_mask
+        x = self.dropout(self.positions.add_to(x, positions, start=start))
+        bias = self._bias(x, positions, cache, start)
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, DecoderLayer)
-            source: Tensor | tuple[Tensor, Tensor] | None = memory
-            if cache is not None and self.has_memory:
-                source = cache.memory[index] if memory is None else cache.project(index, layer, memory)
+            source = memory if cache is None or not self.has_memory else cache.memory[index]
             past = None if cache is None else cache.past[index]
             x = layer(x, source, mask, memory_mask, bias=bias, positions=positions, past=past)
         result: Tensor = self.final_norm(x)
         return result
+
+    def _bias(self, x: Tensor, positions: Tensor | None, cache: DecoderCache | None, start: int) -> Tensor | None:
+        """What the positions add to the scores. Where positions were given, the cache has to know those of the past."""
+        rows, q_len, _ = x.shape
+        keys = positions
+        if self.positions.bias is not None and cache is not None:
+            if positions is None and cache.positions is not None:
+                positions = torch.arange(start, start + q_len, device=x.device)
+            if positions is not None:
+                positions = positions.expand(rows, -1)
+                past = torch.arange(start, device=x.device) if cache.positions is None else cache.positions
+                cache.positions = keys = torch.cat([past.expand(rows, -1), positions], dim=1)  # (rows, key)
+        return self.positions.scores(q_len, start + q_len, positions, keys)

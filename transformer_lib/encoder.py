@@ -78,7 +78,7 @@ class Encoder(nn.Module):
             ValueError: shapes that do not fit, or a sequence longer than ``max_len`` with a position table.
         """
         x = self.dropout(self.positions.add_to(x, positions))
-        bias = self.positions.scores(x.size(1), x.size(1))
+        bias = self.positions.scores(x.size(1), x.size(1), positions, positions)
         for layer in self.layers:
             x = layer(x, mask, bias=bias, positions=positions)
         result: Tensor = self.final_norm(x)

@@ -6,22 +6,43 @@ Architecture*.
 """
 
 from collections.abc import Callable
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import StackConfig
+from transformer_lib.config import Activation, StackConfig
 from transformer_lib.multihead import MultiHeadAttention
-from transformer_lib.positions import ALiBi, LearnedPositions, RelativeBias, RotaryPositions, SinusoidalPositions
+from transformer_lib.positions import (
+    ALiBi,
+    LearnedPositions,
+    RelativeBias,
+    RotaryPositions,
+    SinusoidalPositions,
+    positions_for,
+)
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-}
+
+def gelu_tanh(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """GPT-2's approximation of GELU (Hendrycks and Gimpel, 2016), of the same shape."""
+    return F.gelu(x, approximate="tanh")
+
+
+def make_activation(name: Activation) -> Callable[[Tensor], Tensor]:
+    """The function that ``name`` names."""
+    match name:
+        case "relu":
+            return F.relu
+        case "gelu":
+            return F.gelu
+        case "gelu_tanh":
+            return gelu_tanh
+        case "silu":
+            return F.silu
+        case _:
+            assert_never(name)
 
 
 class LayerNorm(nn.Module):
@@ -70,9 +91,13 @@ class RMSNorm(nn.Module):
 
 def make_norm(config: StackConfig) -> nn.Module:
     """The normalization that ``config`` names."""
-    if config.norm == "rms":
-        return RMSNorm(config.d_model, eps=config.norm_eps)
-    return LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+    match config.norm:
+        case "layer":
+            return LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+        case "rms":
+            return RMSNorm(config.d_model, eps=config.norm_eps)
+        case _:
+            assert_never(config.norm)
 
 
 class FeedForward(nn.Module):
@@ -86,7 +111,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = make_activation(config.activation)
         self.up_proj = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
         self.gate_proj = nn.Linear(config.d_model, config.d_ff, bias=config.bias) if config.gated else None
         self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
@@ -141,31 +166,57 @@ class StackPositions(nn.Module):
 
     def __init__(self, config: StackConfig, *, bidirectional: bool) -> None:
         super().__init__()
-        d_head = config.d_head or config.d_model // config.n_heads
-        added = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}.get(config.positions)
-        self.added = added(config.d_model, config.max_len) if added else None
+        self.added: SinusoidalPositions | LearnedPositions | None = None
         self.bias: RelativeBias | ALiBi | None = None
-        if config.positions == "relative":
-            self.bias = RelativeBias(config.n_heads, bidirectional=bidirectional)
-        elif config.positions == "alibi":
-            self.bias = ALiBi(config.n_heads)
-        self.rotary = RotaryPositions(d_head) if config.positions == "rotary" else None
+        self.rotary: RotaryPositions | None = None
+        match config.positions:
+            case "sinusoidal":
+                self.added = SinusoidalPositions(config.d_model, config.max_len)
+            case "learned":
+                self.added = LearnedPositions(config.d_model, config.max_len)
+            case "relative":
+                self.bias = RelativeBias(config.n_heads, bidirectional=bidirectional)
+            case "alibi":
+                self.bias = ALiBi(config.n_heads)
+            case "rotary":
+                self.rotary = RotaryPositions(config.d_head or config.d_model // config.n_heads)
+            case "none":
+                pass
+            case _:
+                assert_never(config.positions)
 
     def add_to(
-        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None, *, start: int = 0
     ) -> Float[Tensor, "batch seq d_model"]:
-        """Return the tokens, with their positions added where the scheme does that."""
+        """Return the tokens, with their positions (from ``start`` unless given) added where the scheme does that."""
         if self.added is None:
+            positions_for(positions, x.size(0), x.size(1), x.device)  # refuses what does not fit
             return x
-        result: Tensor = self.added(x, positions)
+        result: Tensor = self.added(x, positions, start=start)
         return result
 
-    def scores(self, q_len: int, k_len: int) -> Float[Tensor, "1 heads {q_len} {k_len}"] | None:
-        """Return what the scheme adds to the scores, ``(1, heads, query, key)``, or ``None``."""
+    def scores(
+        self,
+        q_len: int,
+        k_len: int,
+        queries: Int[Tensor, "*batch {q_len}"] | None = None,
+        keys: Int[Tensor, "*batch {k_len}"] | None = None,
+    ) -> Float[Tensor, "rows heads {q_len} {k_len}"] | None:
+        """Return what the scheme adds to the scores, ``(1 or batch, heads, query, key)``, or ``None``.
+
+        Args:
+            q_len: number of queries.
+            k_len: number of keys.
+            queries: their positions, ``(query,)`` or ``(batch, query)``; the last ones of the keys unless given.
+            keys: their positions likewise; 0, 1, 2, … unless given.
+        """
         if self.bias is None:
             return None
-        result: Tensor = self.bias(q_len, k_len)
-        return result
+        if queries is None or keys is None:
+            result: Tensor = self.bias(q_len, k_len)
+            return result
+        distances = keys[..., None, :] - queries[..., :, None]  # (query, key) or (batch, query, key)
+        return self.bias.at(distances if distances.ndim == 3 else distances[None])
 
 
 def make_attention(config: StackConfig, rotary: RotaryPositions | None = None) -> MultiHeadAttention:

@@ -124,16 +124,8 @@ class KVCache:
         Args:
             index: ``(beams,)``, positions along the batch axis.
         """
-        new = self.reordered(index)
-        self._keys, self._values = new._keys, new._values
-
-    def reordered(self, index: Int[Tensor, "beams"]) -> "KVCache":
-        """Like :meth:`reorder`, but as a cache of its own: this one stays as it is."""
-        new = KVCache()
         if self._keys is not None and self._values is not None:
-            new._keys, new._values = self._reordered(self._keys, index), self._reordered(self._values, index)
-            new.length = self.length
-        return new
+            self._keys, self._values = self._reordered(self._keys, index), self._reordered(self._values, index)
 
     def crop(self, length: int) -> None:
         """Forget the positions from ``length`` on.

@@ -3,8 +3,10 @@
 Figures have a white ground; in a dark page the book's style sheet inverts their lightness and keeps their hues.
 """
 
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from transformer_lib.multihead import AttentionTap
+from transformer_lib.multihead import AttentionTap, Recorder
 
 # The colors of query, key and value wherever they appear in the book. They differ for color-blind readers too
 # (Okabe and Ito, 2008), darkened until each stands out from white by a contrast of 4.5 or more.
@@ -77,7 +79,10 @@ class AttentionRecord(dict[str, list[Tensor]]):
 def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
     """Record every attention layer of ``model`` while the context is open.
 
-    Its layers take the explicit path meanwhile. On leaving, also by an error, nothing is left behind in the model.
+    Its layers take the explicit path meanwhile, and compiled models run without the compiler. On leaving, also by an
+    error, nothing is left behind in the model; a copy that was made meanwhile is not recorded. If no layer has run, a
+    warning says so. Hooks that edit the weights and were registered before are seen: the record holds what met the
+    values.
 
     Args:
         model: holds at least one :class:`~transformer_lib.multihead.MultiHeadAttention`.
@@ -103,17 +108,25 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
     handles = []
     try:
         for path, tap in taps.items():
-            name = path.removesuffix("tap").removesuffix(".")
+            # A compiled model holds the one it was made of as `_orig_mod`.
+            name = path.replace("_orig_mod.", "").removesuffix("tap").removesuffix(".")
             record[name] = []
-
-            def hook(_module: nn.Module, _inputs: Any, weights: Tensor, into: list[Tensor] = record[name]) -> None:
-                into.append(weights.detach().cpu())
-
-            handles.append(tap.register_forward_hook(hook))
-        yield record
+            handles.append(tap.register_forward_hook(Recorder(record[name])))
+        with _without_compiler():
+            yield record
     finally:
         for handle in handles:
             handle.remove()
+    if not any(record.values()):
+        warnings.warn("no attention was recorded: the model did not run while the context was open", stacklevel=3)
+
+
+def _without_compiler() -> AbstractContextManager[object]:
+    """Let compiled models run as they were written: compiled code does not notice that it is being looked at."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def heatmap(
@@ -144,7 +157,7 @@ def heatmap(
         The axes drawn on.
 
     Raises:
-        ValueError: ``weights`` is not of rank 2, or the labels do not fit.
+        ValueError: ``weights`` is not of rank 2 or is empty, or the labels do not fit.
     """
     matrix = _as_matrix(weights, 2)
     if rows is not None and columns is None and matrix.shape[0] == matrix.shape[1]:
@@ -208,7 +221,7 @@ def heads_grid(
         The figure.
 
     Raises:
-        ValueError: ``weights`` is not of rank 3, or the labels or titles do not fit.
+        ValueError: ``weights`` is not of rank 3 or is empty, or the labels or titles do not fit.
     """
     heads = _as_matrix(weights, 3)
     if titles is not None and len(titles) != len(heads):
@@ -235,4 +248,6 @@ def _as_matrix(weights: ArrayLike | Tensor, rank: int) -> np.ndarray[Any, np.dty
     if matrix.ndim != rank:
         expected = "(query, key)" if rank == 2 else "(heads, query, key)"
         raise ValueError(f"weights must have shape {expected}; got {matrix.shape}")
+    if not matrix.size:
+        raise ValueError(f"weights must not be empty; got shape {matrix.shape}")
     return matrix

@@ -5,6 +5,8 @@ turns the queries and keys (rotary).
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,44 +28,84 @@ def sinusoidal_table(length: int, d_model: int) -> Float[Tensor, "{length} {d_mo
         ``(length, d_model)``, float32.
 
     Raises:
-        ValueError: ``length`` below 1, or ``d_model`` not positive and even.
+        ValueError: ``length`` below 0, or ``d_model`` not positive and even.
     """
-    if length < 1:
-        raise ValueError(f"length must be at least 1; got {length}")
+    if length < 0:
+        raise ValueError(f"length must be at least 0; got {length}")
     _require_even("d_model", d_model)
     angles = _angles(torch.arange(length), d_model, 10000.0, torch.float64)  # (length, d_model / 2)
     # (length, d_model / 2, 2) -> (length, d_model): sine and cosine of one wave stand side by side
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
 
 
-class SinusoidalPositions(nn.Module):
+class _FromFormula(nn.Module):
+    """Holds one buffer that follows from the module's sizes, so a checkpoint need not carry it.
+
+    Nor could it be lost: the formula fills the buffer anew wherever the module goes. ``to_empty`` gives it memory
+    without numbers, a half precision rounds it, and a module made on the meta device has none until it is loaded.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self.register_buffer(name, self._formula(), persistent=False)
+
+    def _formula(self) -> Tensor:
+        """The numbers of the buffer."""
+        raise NotImplementedError
+
+    def _fill(self, device: torch.device | str) -> None:
+        with torch.device("cpu"):  # whatever the default, e.g. meta
+            numbers = self._formula()
+        setattr(self, self._name, numbers.to(device, getattr(self, self._name).dtype))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_FromFormula":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._fill(getattr(self, self._name).device)
+        return self
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        if getattr(self, self._name).is_meta:  # loaded with `assign=True`, which moves nothing
+            self._fill("cpu")
+
+
+class SinusoidalPositions(_FromFormula):
     """Add the paper's waves to the tokens.
 
     Args:
         d_model: width of a token, even.
         max_len: positions in the table.
+
+    Raises:
+        ValueError: ``d_model`` not positive and even, or ``max_len`` below 1.
     """
 
     table: Tensor
 
     def __init__(self, d_model: int, max_len: int = 4096) -> None:
-        super().__init__()
-        # Made from its formula, so a checkpoint need not carry it.
-        self.register_buffer("table", sinusoidal_table(max_len, d_model), persistent=False)
+        if max_len < 1:
+            raise ValueError(f"max_len must be at least 1; got {max_len}")
+        self._sizes = max_len, d_model
+        super().__init__("table")
+
+    def _formula(self) -> Float[Tensor, "max_len d_model"]:
+        return sinusoidal_table(*self._sizes)
 
     def forward(
-        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None, *, start: int = 0
     ) -> Float[Tensor, "batch seq d_model"]:
         """Return ``x`` plus each token's wave.
 
         Args:
             x: ``(batch, seq, d_model)``.
-            positions: ``(seq,)`` or ``(batch, seq)``; 0, 1, 2, … unless given.
+            positions: ``(seq,)`` or ``(batch, seq)``; ``start``, ``start + 1``, … unless given.
+            start: position of the first token.
 
         Raises:
             ValueError: a shape that does not fit, or a position outside the table.
         """
-        return _add_rows(x, self.table, positions)
+        return _add_rows(x, self.table, positions, start)
 
 
 class LearnedPositions(nn.Module):
@@ -90,18 +132,19 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.table, std=0.02)
 
     def forward(
-        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None = None, *, start: int = 0
     ) -> Float[Tensor, "batch seq d_model"]:
         """Return ``x`` plus each position's vector.
 
         Args:
             x: ``(batch, seq, d_model)``.
-            positions: ``(seq,)`` or ``(batch, seq)``; 0, 1, 2, … unless given.
+            positions: ``(seq,)`` or ``(batch, seq)``; ``start``, ``start + 1``, … unless given.
+            start: position of the first token.
 
         Raises:
             ValueError: a shape that does not fit, or a position outside the table.
         """
-        return _add_rows(x, self.table, positions)
+        return _add_rows(x, self.table, positions, start)
 
 
 class RotaryPositions(nn.Module):
@@ -145,7 +188,7 @@ class RotaryPositions(nn.Module):
         """
         if x.ndim != 4 or x.size(-1) != self.d_head:
             raise ValueError(f"x must have shape (batch, heads, seq, d_head={self.d_head}); got {tuple(x.shape)}")
-        positions = _positions_for(positions, x.size(0), x.size(2), x.device)
+        positions = positions_for(positions, x.size(0), x.size(2), x.device)
         # Angles of late positions need more digits than half precision has, so they are made in float32 at least, and
         # here rather than in a buffer, which `model.to(torch.bfloat16)` would round.
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -177,7 +220,12 @@ def relative_position_bucket(
 
     Returns:
         Bucket numbers, of the same shape, from 0 to ``n_buckets - 1``.
+
+    Raises:
+        ValueError: ``n_buckets`` odd or below 4 (2 where not bidirectional), or ``max_distance`` not beyond the buckets
+            of single distances.
     """
+    _check_buckets(n_buckets, max_distance, bidirectional)
     half = n_buckets // 2 if bidirectional else n_buckets
     offset = (distance > 0).long() * half if bidirectional else torch.zeros_like(distance)
     distance = distance.abs() if bidirectional else (-distance).clamp(min=0)
@@ -209,12 +257,7 @@ class RelativeBias(nn.Module):
         super().__init__()
         if n_heads < 1:
             raise ValueError(f"n_heads must be at least 1; got {n_heads}")
-        smallest = 4 if bidirectional else 2
-        if n_buckets < smallest or n_buckets % 2:
-            raise ValueError(f"n_buckets must be even and at least {smallest}; got {n_buckets}")
-        exact = n_buckets // (4 if bidirectional else 2)
-        if max_distance <= exact:
-            raise ValueError(f"max_distance must be more than {exact} with {n_buckets} buckets; got {max_distance}")
+        _check_buckets(n_buckets, max_distance, bidirectional)
         self.bidirectional, self.n_buckets, self.max_distance = bidirectional, n_buckets, max_distance
         self.table = nn.Parameter(torch.zeros(n_buckets, n_heads))
 
@@ -225,13 +268,14 @@ class RelativeBias(nn.Module):
             q_len: number of queries.
             k_len: number of keys.
         """
+        return self.at(_distances(q_len, k_len, self.table.device)[None])
+
+    def at(self, distances: Int[Tensor, "rows query key"]) -> Float[Tensor, "rows heads query key"]:
+        """Return the bias of any distances, key position minus query position."""
         buckets = relative_position_bucket(
-            _distances(q_len, k_len, self.table.device),
-            bidirectional=self.bidirectional,
-            n_buckets=self.n_buckets,
-            max_distance=self.max_distance,
+            distances, bidirectional=self.bidirectional, n_buckets=self.n_buckets, max_distance=self.max_distance
         )
-        return self.table[buckets].permute(2, 0, 1)[None]  # (query, key, heads) -> (1, heads, query, key)
+        return self.table[buckets].permute(0, 3, 1, 2)  # (rows, query, key, heads) -> (rows, heads, query, key)
 
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, "{n_heads}"]:
@@ -256,7 +300,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, "{n_heads}"]:
     return torch.tensor(geometric(lower) + geometric(2 * lower)[0::2][: n_heads - lower])
 
 
-class ALiBi(nn.Module):
+class ALiBi(_FromFormula):
     """Subtract from each score its distance times the head's slope. Nothing is learned.
 
     Source: Press et al. (2022), *Train Short, Test Long*, section 3. The paper's models are causal; without a causal
@@ -269,8 +313,11 @@ class ALiBi(nn.Module):
     slopes: Tensor
 
     def __init__(self, n_heads: int) -> None:
-        super().__init__()
-        self.register_buffer("slopes", alibi_slopes(n_heads), persistent=False)
+        self._n_heads = n_heads
+        super().__init__("slopes")
+
+    def _formula(self) -> Float[Tensor, "heads"]:
+        return alibi_slopes(self._n_heads)
 
     def forward(self, q_len: int, k_len: int) -> Float[Tensor, "1 heads {q_len} {k_len}"]:
         """Return the bias ``(1, heads, query, key)``; the last query stands at the last key.
@@ -279,8 +326,11 @@ class ALiBi(nn.Module):
             q_len: number of queries.
             k_len: number of keys.
         """
-        distance = _distances(q_len, k_len, self.slopes.device).abs()
-        return -self.slopes[None, :, None, None] * distance  # (1, heads, 1, 1) * (query, key)
+        return self.at(_distances(q_len, k_len, self.slopes.device)[None])
+
+    def at(self, distances: Int[Tensor, "rows query key"]) -> Float[Tensor, "rows heads query key"]:
+        """Return the bias of any distances, key position minus query position."""
+        return -self.slopes[:, None, None] * distances.abs()[:, None]  # (heads, 1, 1) * (rows, 1, query, key)
 
 
 def _angles(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:
@@ -291,20 +341,30 @@ def _angles(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> T
 
 def _distances(q_len: int, k_len: int, device: torch.device) -> Tensor:
     """Key position minus query position, ``(query, key)``, the last query standing at the last key."""
-    if q_len < 1 or k_len < 1:
-        raise ValueError(f"q_len and k_len must be at least 1; got {q_len} and {k_len}")
+    if q_len < 0 or k_len < 0:
+        raise ValueError(f"q_len and k_len must be at least 0; got {q_len} and {k_len}")
     queries = torch.arange(k_len - q_len, k_len, device=device)
     return torch.arange(k_len, device=device)[None, :] - queries[:, None]
 
 
-def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None) -> Tensor:
+def _check_buckets(n_buckets: int, max_distance: int, bidirectional: bool) -> None:
+    smallest = 4 if bidirectional else 2
+    if n_buckets < smallest or n_buckets % 2:
+        raise ValueError(f"n_buckets must be even and at least {smallest}; got {n_buckets}")
+    exact = n_buckets // (4 if bidirectional else 2)
+    if max_distance <= exact:
+        raise ValueError(f"max_distance must be more than {exact} with {n_buckets} buckets; got {max_distance}")
+
+
+def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None, start: int) -> Tensor:
     if x.ndim != 3 or x.size(-1) != table.size(1):
         raise ValueError(f"x must have shape (batch, seq, d_model={table.size(1)}); got {tuple(x.shape)}")
     if positions is None:
-        if x.size(1) > table.size(0):
-            raise ValueError(f"the table has {table.size(0)} positions; got a sequence of length {x.size(1)}")
-        return x + table[: x.size(1)].to(x.dtype)  # (seq, d_model) is added to every sequence of the batch
-    positions = _positions_for(positions, x.size(0), x.size(1), x.device)
+        end = start + x.size(1)
+        if start < 0 or end > table.size(0):
+            raise ValueError(f"the table has {table.size(0)} positions; got a sequence of length {end}")
+        return x + table[start:end].to(x.dtype)  # (seq, d_model) is added to every sequence of the batch
+    positions = positions_for(positions, x.size(0), x.size(1), x.device)
     if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < table.size(0):
         raise ValueError(
             f"positions must lie in the table, 0 to {table.size(0) - 1}; "
@@ -313,7 +373,20 @@ def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None) -> Tensor:
     return x + table[positions].to(x.dtype)
 
 
-def _positions_for(positions: Tensor | None, batch: int, seq: int, device: torch.device) -> Tensor:
+def positions_for(
+    positions: Int[Tensor, "..."] | None, batch: int, seq: int, device: torch.device
+) -> Int[Tensor, "*batch {seq}"]:
+    """Return the positions that were given, if they fit; else 0, 1, 2, and so on.
+
+    Args:
+        positions: ``(seq,)`` or ``(batch, seq)``, integers.
+        batch: number of sequences.
+        seq: their length.
+        device: where to make positions that were not given.
+
+    Raises:
+        ValueError: a shape or type that does not fit.
+    """
     if positions is None:
         return torch.arange(seq, device=device)
     if positions.is_floating_point() or tuple(positions.shape) not in ((seq,), (batch, seq)):
