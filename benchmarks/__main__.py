@@ -6,7 +6,8 @@
 - `peers`: in words how each differs from ours, and the number of its parameters;
 - `tasks`: for each task its `sizes`, `unit` (of the samples: seconds or bytes), `work` (tokens of one sample; none for
   memory), every one of the `samples`, the `rates` (tokens per second), and the `ratios` to ours (above 1, ours is
-  better): median, quartiles and extremes over the rounds.
+  better): median, quartiles and extremes over the rounds; for grouped heads `differs` says what the others are;
+  a task that was put in later, by `--only TASK --merge`, has where and how it `ran`.
 """
 
 import argparse
@@ -27,11 +28,13 @@ from typing import Any
 import torch
 
 from benchmarks.decoding import decoders
+from benchmarks.grouped import DIFFERS, steps
 from benchmarks.measure import alternate, peak_bytes, rates, ratios
 from benchmarks.peers import LAYERS, MODELS, OURS, SIZES, batch_of, parameters_of
 from benchmarks.tasks import TASKS, Setting, peers_of
 
 RESULTS = Path(__file__).parent / "results"
+GROUPED = (4, 1)  # key heads
 DECODING = [(batch, beams) for batch in (1, 32) for beams in (1, 4)]
 
 
@@ -46,8 +49,10 @@ def main() -> None:
     report = measured(options)
     for name, peer in report["peers"].items():
         print(f"\n{name} ({_counts(peer['parameters'])}): {peer['differs']}")
-    if options.store:
-        path = RESULTS / f"{_slug(options)}.json"
+    path = RESULTS / f"{_slug(options)}.json"
+    if options.merge:
+        report = merged(json.loads(path.read_text()), report)
+    if options.store or options.merge:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
         print(f"\nStored in {path}")
@@ -64,12 +69,20 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
     for task in TASKS:
         run(task, partial(_timed, task, options))
+    for heads in GROUPED:
+        run(grouped_task(heads), partial(_grouped, heads, options))
     for batch, beams in DECODING:
         name = "greedy" if beams == 1 else f"beam {beams}"
         run(f"decoding, batch {batch}, {name}", partial(_decoded, batch, beams, options))
     for task in ("layer training",) if options.quick else ("model training", "layer training"):
         run(f"{task}, memory", partial(_memory, task, options))
     return _about(options) | {"tasks": tasks}
+
+
+def merged(stored: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """The stored results with the tasks of ``report`` put in; these say themselves where and how they ran."""
+    ran = {key: report[key] for key in ("date", "cpu", "cores", "threads", "versions")}
+    return stored | {"tasks": stored["tasks"] | {name: task | {"ran": ran} for name, task in report["tasks"].items()}}
 
 
 def _options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -80,10 +93,13 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="samples of each peer")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, and nothing stored: does it run?")
     parser.add_argument("--only", default="", help="tasks whose names contain this")
+    parser.add_argument("--merge", action="store_true", help="with --only: put these tasks into what is stored")
     parser.add_argument("--no-store", dest="store", action="store_false")
     parser.add_argument("--peak", nargs=2, metavar=("TASK", "PEER"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.store &= not options.quick and not options.only
+    if options.merge and (options.quick or not options.only):
+        parser.error("--merge needs --only, and real sizes")
     return options
 
 
@@ -123,6 +139,19 @@ def _decoded(batch: int, beams: int, options: argparse.Namespace) -> dict[str, A
     rounds = options.rounds or (3 if options.quick else 8)
     samples = alternate(runs, rounds, wait=_waiter(options))
     return _result(setting, samples, batch * setting.sizes.new_tokens) | {"beams": beams, "same_sentences": same}
+
+
+def grouped_task(n_kv_heads: int) -> str:
+    return f"grouped heads, {n_kv_heads} key {'head' if n_kv_heads == 1 else 'heads'}"
+
+
+def _grouped(n_kv_heads: int, options: argparse.Namespace) -> dict[str, Any]:
+    sizes = SIZES["quick" if options.quick else "cpu"]["cache"]
+    setting = Setting(sizes, torch.device(options.device), compiled=False)
+    rounds = options.rounds or (3 if options.quick else 12)
+    samples = alternate(steps(setting, n_kv_heads), rounds, wait=_waiter(options))
+    work = sizes.batch * sizes.new_tokens
+    return _result(setting, samples, work) | {"n_kv_heads": n_kv_heads, "differs": DIFFERS}
 
 
 def _memory(task: str, options: argparse.Namespace) -> dict[str, Any]:

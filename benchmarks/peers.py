@@ -44,13 +44,18 @@ class Sizes:
         )
 
 
-# By what is measured: a whole model, or one layer of attention over longer sentences.
+# By what is measured: a whole model, one layer of attention over longer sentences, or its steps over a filled cache.
 SIZES = {
     "quick": {
         "model": Sizes(vocab=500, d_model=64, n_layers=1, d_ff=128, batch=8, length=16, new_tokens=8),
         "layer": Sizes(d_model=64, batch=2, length=64),
+        "cache": Sizes(d_model=64, batch=2, length=64, new_tokens=2),
     },
-    "cpu": {"model": Sizes(), "layer": Sizes(batch=8, length=512)},
+    "cpu": {
+        "model": Sizes(),
+        "layer": Sizes(batch=8, length=512),
+        "cache": Sizes(d_model=1024, n_heads=16, n_layers=1, batch=8, length=1024, new_tokens=4),
+    },
     # The paper's base model, on batches of about its size.
     "gpu": {
         "model": Sizes(vocab=32_000, d_model=512, n_heads=8, n_layers=6, d_ff=2048, batch=256, length=64),

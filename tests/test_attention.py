@@ -303,7 +303,7 @@ def repeated(tensor: Tensor, group: int) -> Tensor:
 def test_grouped_heads_equal_repeated_keys_and_values(
     path: Callable[..., Tensor], n_kv_heads: int, dtype: torch.dtype
 ) -> None:
-    for (q_len, k_len), batch in itertools.product(LENGTHS.values(), [(2,), (), (2, 5)]):
+    for (q_len, k_len), batch in zip(LENGTHS.values(), [(2,), (), (2, 5), (2,)], strict=True):
         query = randn(*batch, 6, q_len, D_HEAD, seed=1, dtype=dtype).requires_grad_()
         key = randn(*batch, n_kv_heads, k_len, D_HEAD, seed=2, dtype=dtype).requires_grad_()
         value = randn(*batch, n_kv_heads, k_len, D_VALUE, seed=3, dtype=dtype).requires_grad_()

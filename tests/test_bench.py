@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.__main__ import RESULTS, _options, measured
+from benchmarks.__main__ import GROUPED, RESULTS, _options, grouped_task, measured, merged
 from benchmarks.decoding import decoders
+from benchmarks.grouped import FULL, REPEATED, steps
 from benchmarks.measure import alternate, rates, ratios
 from benchmarks.peers import LAYERS, MODELS, OURS, PAD, SIZES, batch_of, expected_difference, parameters_of
 from benchmarks.tasks import TASKS, Setting, peers_of
@@ -179,7 +180,10 @@ def test_stored_results_are_whole(path: Path) -> None:
     check(report)
     decoding = {f"decoding, batch {batch}, {how}" for batch in (1, 32) for how in ("greedy", "beam 4")}
     memory = {"model training, memory", "layer training, memory"}
-    assert set(report["tasks"]) == {*TASKS, *memory, *decoding}
+    grouped = {grouped_task(heads) for heads in GROUPED}
+    assert set(report["tasks"]) == {*TASKS, *memory, *decoding, *grouped}
+    for task in grouped:
+        assert set(report["tasks"][task]["ratios"]) == set(report["tasks"][task]["differs"]) == {FULL, REPEATED}
     for task in TASKS:
         assert set(report["tasks"][task]["samples"]) == set(peers_of(task))
 
@@ -195,11 +199,44 @@ def test_a_small_run_gives_a_whole_report(capsys: pytest.CaptureFixture[str]) ->
     assert all(name in shown for name in LAYERS)
 
 
+def test_a_task_can_be_put_into_what_is_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = json.loads((RESULTS / "cpu.json").read_text())
+    before = json.dumps(stored)
+    report = measured(_options(["--quick", "--rounds", "2", "--only", "1 key head", "--device", "cpu"]))
+    after = merged(stored, report | {"cpu": "another", "date": "2030-01-01"})
+    assert json.dumps(stored) == before
+    task = after["tasks"].pop(grouped_task(1))
+    assert task["ran"]["cpu"] == "another"
+    assert task["samples"] == report["tasks"][grouped_task(1)]["samples"]
+    stored["tasks"].pop(grouped_task(1), None)
+    assert after == stored  # all else as it was
+    for wrong in (["--merge"], ["--merge", "--only", "key", "--quick"]):
+        with pytest.raises(SystemExit):
+            _options(wrong)
+    assert "--merge needs --only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_peer_runs_every_task(task: str) -> None:
     setting = Setting(SIZES["quick"][task.split()[0]], torch.device("cpu"), compiled=False)
     for name in peers_of(task):
         TASKS[task](name, setting)()
+
+
+@pytest.mark.parametrize("n_kv_heads", [1, 2])
+def test_grouped_heads_and_repeated_keys_do_the_same_work(n_kv_heads: int) -> None:
+    setting = Setting(SIZES["quick"]["cache"], torch.device("cpu"), compiled=False)
+    runs = steps(setting, n_kv_heads)
+    torch.testing.assert_close(runs[OURS](), runs[REPEATED]())
+    torch.testing.assert_close(runs[OURS](), runs[OURS]())  # the cache is as long as before
+    assert runs[FULL]().shape == runs[OURS]().shape
+
+
+def test_grouped_heads_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    report = measured(_options(["--quick", "--rounds", "2", "--only", "grouped", "--device", "cpu"]))
+    check(report)
+    assert set(report["tasks"]) == {grouped_task(heads) for heads in GROUPED}
+    assert "grouped heads, 1 key head (2 rounds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("beams", [1, 4])
