@@ -1,5 +1,7 @@
 """The figure of a translation being written: its lines are the model's weights, word by word."""
 
+import copy
+
 import pytest
 import torch
 from playwright.sync_api import Browser
@@ -7,7 +9,8 @@ from playwright.sync_api import Browser
 from tests.figure_page import FigurePage
 from tests.test_figures import in_page, state_of
 from tests.test_site import browser  # noqa: F401 (a fixture)
-from transformer_lib.data import BOS_ID
+from tests.texts import LONG
+from transformer_lib.data import BOS_ID, EOS_ID
 from transformer_lib.plots import record_attention
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import AlignmentFigure
@@ -50,6 +53,44 @@ def test_pieces_that_are_read_are_added(translator: Translator) -> None:
 def test_bad_input(translator: Translator) -> None:
     with pytest.raises(ValueError, match="no empty one"):
         AlignmentFigure(translator, " ")
+    with pytest.raises(TypeError, match="sentences must hold strings only; got NoneType at place 0"):
+        AlignmentFigure(translator, None)  # type: ignore[arg-type]
+
+
+def test_signs_without_a_token_and_long_sentences(translator: Translator, figure: AlignmentFigure) -> None:
+    assert figure.notes == []
+    assert AlignmentFigure(translator, " The book\u00a0that you gave\tme was interesting.").weights == figure.weights
+    figure = AlignmentFigure(translator, "The 😀 naïve girl read 42 books.")
+    assert figure.read == ["The", "😀", "naïve", "girl", "read", "4", "2", "books", ".", "■"]
+    assert figure.notes == ["No token stands for “😀”, “ï”: read as unknown."]
+    assert torch.tensor(figure.weights).sum(1) == pytest.approx(1, abs=1e-3)
+    figure = AlignmentFigure(translator, LONG[0])
+    assert figure.notes == list(translator.translate([LONG[0]]).notes[0])
+    assert figure.notes[0].startswith("Of a sentence at most 80 tokens are read. Not read: “")
+    assert (LONG[0].split()[: len(figure.read) - 1], figure.read[-1]) == (figure.read[:-1], "■")
+    assert torch.tensor(figure.weights).sum(1) == pytest.approx(1, abs=1e-2)
+
+
+def test_a_translation_of_nothing(translator: Translator) -> None:
+    """A model that ends at once has a figure too."""
+    silent = Translator(copy.deepcopy(translator.model), translator.tokenizer, {})
+    with torch.no_grad():
+        silent.model.decoder.final_norm.weight.zero_()
+        silent.model.decoder.final_norm.bias.copy_(10 * silent.model.embedding.weight[EOS_ID])
+    assert silent.translate(["The book."]) == [""]
+    figure = AlignmentFigure(silent, "The book.")
+    assert figure.written == ["■"]
+    assert torch.tensor(figure.weights).sum(1) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.browser
+def test_what_is_not_read_is_on_the_page(browser: Browser, translator: Translator) -> None:  # noqa: F811
+    figure = AlignmentFigure(translator, "The 😀 book.")
+    with FigurePage(browser, figure, AlignmentFigure(translator, "The book."), width=360) as opened:
+        assert opened.figure().locator(".lf-warnings p").all_inner_texts() == figure.notes
+        assert opened.figure(1).locator(".lf-warnings p").count() == 0
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= 360")
+    assert opened.faults == []
 
 
 @pytest.mark.browser

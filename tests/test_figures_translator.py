@@ -4,15 +4,20 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from playwright.sync_api import Browser, Page
 
+from tests.figure_page import THEMES
 from tests.test_site import AXE, browser  # noqa: F401 (a fixture)
+from tests.texts import LONG, RULE, SPECIAL, UNKNOWN
 from transformer_lib import StackConfig, Transformer
-from transformer_lib.data import fragment_pairs
+from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized, read_texts
+from transformer_lib.data.tokens import NOTES
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import TranslatorFigure
 from transformer_lib.widgets.figure import source
@@ -56,6 +61,57 @@ def test_tokens(page: Page, translator: Translator) -> None:
         encoded = translator.tokenizer.encode(sentence).ids
         assert page.evaluate("text => T.tokenizer.encode(text)", sentence) == encoded, sentence
         assert page.evaluate("ids => T.tokenizer.decode(ids)", encoded) == translator.decode(encoded), sentence
+
+
+@pytest.mark.browser
+def test_the_rule_for_text_is_that_of_python(page: Page) -> None:
+    """Over every character there is, over what people type, and over random mixtures."""
+    changed = {}
+    for number in range(0x110000):
+        if normalized(f"a{chr(number)}b") != f"a{chr(number)}b":
+            changed[number] = normalized(f"a{chr(number)}b")
+    found = page.evaluate(
+        """() => Array.from({length: 0x110000}, (_, number) => number).flatMap(number => {
+          const text = `a${String.fromCodePoint(number)}b`, other = m.normalized(text);
+          return text === other ? [] : [[number, other]]; })"""
+    )
+    assert dict(found) == changed
+    assert len(changed) > 1000  # most are letters that are written in another form
+    generator = Random(0)
+    signs = [
+        *(chr(number) for number in changed if not 0xD800 <= number < 0xE000),
+        *"abcdefghij eiou<>=",
+        *("\u0301\u0327\u0338" * 20),
+    ]
+    mixed = ["".join(generator.choices(signs, k=12)) for _ in range(500)]
+    texts = [*(text for text, _ in RULE), *SPECIAL, *UNKNOWN, *LONG, *mixed]
+    # As JSON, since half a surrogate pair does not travel to the page as it is.
+    expected = [normalized(text) for text in texts]
+    assert page.evaluate("texts => JSON.parse(texts).map(m.normalized)", json.dumps(texts)) == expected
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("longest", [3, 12, 80])
+def test_what_is_read_and_what_is_said_is_that_of_python(page: Page, translator: Translator, longest: int) -> None:
+    texts = [*(text for text, _ in RULE), *SPECIAL, *UNKNOWN, *LONG, *SENTENCES]
+    found = page.evaluate(
+        "([texts, longest]) => JSON.parse(texts).map(text => m.readText(T.tokenizer, text, longest))",
+        [json.dumps(texts), longest],
+    )
+    for text, one, reading in zip(texts, found, read_texts(translator.tokenizer, texts, longest), strict=True):
+        expected = {"text": reading.text, "ids": list(reading.token_ids), "pieces": list(reading.pieces)}
+        expected |= {"unread": reading.unread, "unknown": list(reading.unknown), "notes": list(reading.notes)}
+        assert one == expected, text
+    words = page.evaluate("() => m.TEXTS")
+    assert {name: words[name] for name in NOTES} == NOTES
+
+
+@pytest.mark.browser
+def test_names_of_special_tokens_are_text_in_the_page(page: Page) -> None:
+    for text in SPECIAL:
+        ids = page.evaluate("text => m.readText(T.tokenizer, text, 80).ids", text)
+        assert ids[-1] == EOS_ID
+        assert min(ids[:-1]) > UNKNOWN_ID
 
 
 @pytest.mark.browser
@@ -152,7 +208,8 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
     opened.keyboard.press("Enter")
     field = opened.get_by_label("English")
     field.wait_for()
-    status = opened.get_by_role("status")
+    status = opened.locator(".lf-whole")
+    notes = opened.get_by_role("status", name="What is not read")
 
     def state() -> dict[str, Any]:
         return dict(opened.locator(".figure-place").evaluate("place => place.model.state"))
@@ -161,6 +218,7 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
         opened.wait_for_function("done => document.querySelector('.figure-place').model.state.done === done", arg=done)
         [expected] = translator.translate([sentence], beams=beams)
         assert status.inner_text() == expected
+        assert notes.inner_text() == ""
         assert (state()["translation"], state()["sentence"], state()["beams"]) == (expected, sentence, beams)
 
     expect(SENTENCES[0], 1, done=1)
@@ -171,6 +229,14 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
     expect("The girl reads the small letter.", 4, done=3)
     opened.get_by_label("or an example").select_option("You gave me a good book.")
     expect("You gave me a good book.", 4, done=4)
+
+    # Typed as a phone does, with what nobody sees: the translation is that of the plain text, and so is what is kept.
+    field.fill(" The man’s\u00a0bo\u00adok\u200b was “good” ")
+    opened.keyboard.press("Enter")
+    expect('The man\'s book was "good"', 4, done=5)
+    field.fill("You gave me a good book.")
+    opened.keyboard.press("Enter")
+    expect("You gave me a good book.", 4, done=6)
 
     tokens = opened.get_by_role("group", name="Translation, token by token").get_by_role("button")
     tokens.nth(2).focus()
@@ -183,6 +249,68 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
     found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
     assert faults == []
+    opened.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_not_read_is_said(
+    browser: Browser,  # noqa: F811
+    translator: Translator,
+    tmp_path: Path,
+    theme: str,
+) -> None:
+    write_scripts(tmp_path / "_static" / "translator", translator)
+    opened = browser.new_page(viewport={"width": 360, "height": 900}, reduced_motion="reduce")
+    opened.goto(bare_page(tmp_path, TranslatorFigure(translator)).as_uri())
+    opened.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+    colors = f"html{{{THEMES[theme]};background:var(--pst-color-background);color:var(--pst-color-text-base)}}"
+    opened.add_style_tag(content=colors)
+    opened.get_by_role("button", name="Load the translator").click()
+    field, notes = opened.get_by_label("English"), opened.get_by_role("status", name="What is not read")
+    field.wait_for()
+    done = 1
+
+    def translate(text: str) -> None:
+        nonlocal done
+        done += 1
+        opened.wait_for_function(
+            "done => document.querySelector('.figure-place').model.state.done === done", arg=done - 1
+        )
+        field.fill(text)
+        field.press("Enter")
+
+    texts = [LONG[2], "The <eos> book", UNKNOWN[0], LONG[0]]
+    for text in texts if theme == "light" else texts[2:]:
+        translate(text)
+        opened.wait_for_function("done => document.querySelector('.figure-place').model.state.done === done", arg=done)
+        assert field.input_value() == text  # nothing is cut from what was typed or pasted
+        expected = translator.translate([text])
+        [reading] = expected.readings
+        assert notes.locator("p").all_inner_texts() == list(expected.notes[0])
+        assert opened.locator(".lf-whole").inner_text() == expected[0]
+        tokens = opened.locator(".lf-tokens[lang=en] > .lf-token").evaluate_all(
+            "all => all.map(token => token.firstChild.textContent)"
+        )
+        assert len(tokens) == len(reading.token_ids) <= 80
+        assert [token for token in tokens if "unknown" in token] == [
+            f"{piece} (unknown)"
+            for piece, number in zip(reading.pieces, reading.token_ids, strict=True)
+            if number == UNKNOWN_ID
+        ]
+        assert opened.locator(".lf-cut").all_inner_texts() == ["not read from here"] * bool(reading.unread)
+        weights = [float(shown) for shown in opened.locator(".lf-tokens small").all_inner_texts()]
+        assert sum(weights) == pytest.approx(1.0, abs=0.4)  # eighty numbers, each rounded to hundredths
+        assert opened.evaluate("document.documentElement.scrollWidth <= 360")
+    opened.evaluate(AXE)
+    found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    for text in ("", " ", "\u200b\t"):
+        field.fill(text)
+        field.press("Enter")
+        assert notes.inner_text() == "There is nothing to translate: the sentence is empty."
+        assert opened.locator(".lf-token").count() == 0
+        assert opened.locator(".lf-whole").inner_text() == ""
     opened.close()
 
 
@@ -217,6 +345,37 @@ def test_a_model_that_the_page_cannot_run(translator: Translator) -> None:
         TranslatorFigure(other)
     with pytest.raises(ValueError, match="beams must be 1 or 4"):
         TranslatorFigure(translator, beams=3)
+
+
+def test_sentences_and_examples_are_judged(translator: Translator) -> None:
+    with pytest.raises(ValueError, match="no empty one"):
+        TranslatorFigure(translator, sentence="\u200b ")
+    with pytest.raises(ValueError, match="no empty one"):
+        TranslatorFigure(translator, examples=["The book.", ""])
+    with pytest.raises(TypeError, match="examples must be a list of strings; got a single string"):
+        TranslatorFigure(translator, examples="The book.")
+    with pytest.raises(TypeError, match="got NoneType at place 0"):
+        TranslatorFigure(translator, examples=(text for text in [None]))  # type: ignore[misc]
+    figure = TranslatorFigure(translator, examples=(text for text in ["The book.", "The book."]))
+    assert figure.examples == [figure.sentence, "The book."]
+    assert figure.longest == translator.longest
+
+
+def test_its_still_picture_tells_what_is_not_read(translator: Translator) -> None:
+    def labels(sentence: str) -> tuple[list[str], str]:
+        picture = TranslatorFigure(translator, sentence=sentence).picture()
+        [ax] = [ax for ax in picture.axes if ax.get_title()]
+        found = [label.get_text() for label in ax.get_xticklabels()], ax.get_title()
+        plt.close(picture)
+        return found
+
+    columns, title = labels("The 😀 book")
+    assert columns == ["·The", "·", "unknown", "·book", "end"]
+    assert "beginning" not in title
+    columns, title = labels(LONG[0])
+    assert columns[-1] == "end"
+    assert len(columns) <= 80
+    assert title.endswith("\n(only the beginning of the sentence is read)")
 
 
 def test_its_still_picture_and_name(translator: Translator) -> None:

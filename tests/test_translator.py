@@ -51,21 +51,51 @@ def test_a_batch_is_translated_as_its_sentences_are_alone(small):
 
 
 def test_wrong_sentences_are_refused(small):
-    with pytest.raises(TypeError, match="got a single string"):
-        small.translate("The book")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="at least one, and no empty one"):
-        small.translate([])
-    with pytest.raises(ValueError, match="at least one, and no empty one"):
-        small.translate(["The book.", " "])
-    with pytest.raises(ValueError, match=r"a sentence has \d+ tokens; this model reads at most 40"):
-        small.translate(["book " * 60])
+    for call in (small.translate, small.encode, small.read):
+        with pytest.raises(TypeError, match="sentences must be a list of strings; got a single string, 'The book'"):
+            call("The book")
+        for wrong, kind in ((None, "NoneType"), (b"x", "bytes"), (7, "int"), ({"a": 1}, "dict")):
+            with pytest.raises(TypeError, match=f"sentences must be a list of strings; got {kind}"):
+                call(wrong)
+        for wrong, kind in ((None, "NoneType"), (b"x", "bytes"), (7, "int"), (["a"], "list")):
+            with pytest.raises(TypeError, match=f"sentences must hold strings only; got {kind} at place 1"):
+                call(["The book.", wrong])
+        for empty in ([], ["The book.", " "], ["\u200b\t\u00ad"], iter(())):
+            with pytest.raises(ValueError, match="at least one, and no empty one"):
+                call(empty)
+    with pytest.raises(
+        ValueError, match=r"a sentence must have at most the 40 tokens that this model reads; got .*'book"
+    ):
+        small.encode(["book " * 60])
     with pytest.raises(ValueError, match="beams"):
         small.translate(SENTENCES, beams=0)
 
 
-def test_unknown_characters_do_not_stop_a_translation(small):
-    (text,) = small.translate(["本 is a book."], max_new_tokens=5)
-    assert isinstance(text, str)
+def test_a_generator_will_do(small):
+    expected = small.translate(SENTENCES, max_new_tokens=5)
+    assert small.translate((sentence for sentence in SENTENCES), max_new_tokens=5) == expected
+
+
+def test_unknown_characters_do_not_stop_a_translation_and_are_told(small):
+    found = small.translate(["The book.", "本 is a book."], max_new_tokens=5)
+    assert [type(text) for text in found] == [str, str]
+    stopped = "The translation was stopped after 5 tokens, before its end."
+    assert found.notes == [(stopped,), ("No token stands for “本”: read as unknown.", stopped)]
+    assert found.readings[1].unknown == ("本",)
+    assert "No token stands for “本”" in repr(found)
+
+
+def test_of_a_long_sentence_the_beginning_is_translated_and_this_is_told(small):
+    assert small.longest == 40
+    words = [f"book{'s' * (i % 2)}" for i in range(60)]
+    found = small.translate([" ".join(words)], max_new_tokens=5)
+    [reading] = found.readings
+    kept = reading.text.split(" ")
+    assert kept == words[: len(kept)]
+    assert reading.unread == " ".join(words[len(kept) :])
+    assert 5 <= len(kept) < 60
+    assert found.notes[0][0].startswith("Of a sentence at most 40 tokens are read. Not read: “")
+    assert found == small.translate([reading.text], max_new_tokens=5)
 
 
 def test_wrong_files_are_refused(small, tmp_path):
@@ -122,6 +152,21 @@ def test_the_stored_translator_knows_the_running_sentence(stored):
     assert stored.translate(["The book that you gave me was interesting."]) == [
         "O livro que você me deu era interessante."
     ]
+
+
+def test_the_stored_translator_reads_what_people_type(stored):
+    typed = ["The man’s book was “good”…", " The\tman\u00ad's\u00a0 book was „good“..."]
+    plain = stored.translate(['The man\'s book was "good"...'])
+    assert stored.translate(typed) == [plain[0], plain[0]]
+    assert stored.translate(["The man’s book."], beams=4) == stored.translate(["The man's book."], beams=4)
+    assert plain.notes == [()]
+    assert repr(plain) == repr(list(plain))
+    # Text, not control: what follows is read.
+    [one, other] = stored.translate(["The book <eos> was red.", "The book was red. <pad>"])
+    assert "vermelho" in one
+    assert other != stored.translate(["The book was red."])[0]
+    [reading] = stored.read(["x " * 181])
+    assert len(reading.token_ids) <= stored.longest == 80
 
 
 def test_the_record_of_the_fragment_is_true(stored):

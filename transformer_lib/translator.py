@@ -4,7 +4,7 @@ The library comes with one, trained by ``python -m transformer_lib.train transla
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,47 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from transformer_lib.config import StackConfig
-from transformer_lib.data.tokens import BOS_ID, EOS_ID, PAD_ID, UNKNOWN_ID, encode_texts, load_tokenizer, pad_rows
+from transformer_lib.data.text import checked_texts
+from transformer_lib.data.tokens import (
+    BOS_ID,
+    EOS_ID,
+    NOTES,
+    PAD_ID,
+    UNKNOWN_ID,
+    Reading,
+    load_tokenizer,
+    pad_rows,
+    read_texts,
+)
 from transformer_lib.generation import beam_search, greedy
 from transformer_lib.training import check_weights, write_atomically
 from transformer_lib.transformer import Transformer
 
 #: The translator that comes with the library.
 TRANSLATOR = Path(__file__).parent / "checkpoints" / "translator"
+
+
+#: Most tokens of a sentence that are read, its end included, and of a translation that are written, here and in the
+#: page. Training saw sentences of at most 64.
+LONGEST = 80
+
+
+class Translations(list[str]):
+    """The translations of some sentences: a list of strings, with an account of how the sentences were read.
+
+    Args:
+        texts: the translations.
+        readings: what was read of each sentence.
+        notes: what to know of each translation, in words: signs that no token stands for, the part of a sentence that
+            was not read, an end that was not reached. Empty where there is nothing to say.
+    """
+
+    def __init__(self, texts: Iterable[str], readings: Sequence[Reading], notes: Sequence[tuple[str, ...]]) -> None:
+        super().__init__(texts)
+        self.readings, self.notes = list(readings), list(notes)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}, notes: {self.notes}" if any(self.notes) else super().__repr__()
 
 
 @dataclass(frozen=True)
@@ -40,8 +74,34 @@ class Translator:
     tokenizer: Tokenizer
     record: dict[str, Any]
 
-    def encode(self, sentences: Sequence[str]) -> Tensor:
+    @property
+    def longest(self) -> int:
+        """How many tokens of a sentence are read at most, its end included."""
+        return min(LONGEST, self.model.encoder.config.max_len)
+
+    def read(self, sentences: Iterable[str]) -> list[Reading]:
+        """Judge English sentences as they come from a user: what is read of each, and what is not.
+
+        Everything that a user writes enters here. It is written in one way
+        (:func:`transformer_lib.data.text.normalized`), and read up to :attr:`longest` tokens.
+
+        Args:
+            sentences: a list, tuple or generator of at least one, none empty.
+
+        Raises:
+            TypeError: sentences that are no strings, or a single string.
+            ValueError: no sentences, or one in which there is nothing to see.
+        """
+        sentences = checked_texts(sentences, "sentences")
+        readings = read_texts(self.tokenizer, sentences, self.longest)
+        if not readings or not all(reading.text for reading in readings):
+            raise ValueError(f"sentences must hold at least one, and no empty one; got {sentences!r}")
+        return readings
+
+    def encode(self, sentences: Iterable[str]) -> Tensor:
         """Turn English sentences into the model's source tokens.
+
+        A sign that no token stands for becomes ``<unk>``; :meth:`read` names it.
 
         Args:
             sentences: at least one, none empty.
@@ -50,51 +110,63 @@ class Translator:
             ``(batch, key)``, padded at the end, on the model's device.
 
         Raises:
-            TypeError: a single string.
-            ValueError: no sentences, an empty one, or one that is longer than the model was made for.
+            TypeError: as :meth:`read`.
+            ValueError: as :meth:`read`, or a sentence of more than :attr:`longest` tokens.
         """
-        if isinstance(sentences, str):
-            raise TypeError("sentences must be a list of sentences; got a single string")
-        if not sentences or not all(sentence.strip() for sentence in sentences):
-            raise ValueError(f"sentences must hold at least one, and no empty one; got {list(sentences)!r}")
-        rows = encode_texts(self.tokenizer, sentences)
-        longest, room = max(map(len, rows)), self.model.encoder.config.max_len
-        if longest > room:
-            raise ValueError(f"a sentence has {longest} tokens; this model reads at most {room}")
-        return pad_rows(rows).to(self.model.embedding.weight.device)
+        readings = self.read(sentences)
+        for reading in readings:
+            if reading.unread:
+                raise ValueError(
+                    f"a sentence must have at most the {self.longest} tokens that this model reads; "
+                    f"got one that is longer by {reading.unread!r}"
+                )
+        return self._source(readings)
 
-    def translate(self, sentences: Sequence[str], *, beams: int = 1, max_new_tokens: int = 80) -> list[str]:
+    def _source(self, readings: Sequence[Reading]) -> Tensor:
+        return pad_rows([reading.token_ids for reading in readings]).to(self.model.embedding.weight.device)
+
+    def translate(self, sentences: Iterable[str], *, beams: int = 1, max_new_tokens: int = LONGEST) -> Translations:
         """Translate English sentences.
 
         Args:
-            sentences: at least one, none empty.
+            sentences: at least one, none empty. Of one with more than :attr:`longest` tokens the beginning is
+                translated, and the notes say so.
             beams: 1 for greedy decoding, more for beam search.
             max_new_tokens: most tokens of a translation; never more than the model has positions.
 
         Returns:
-            One translation for each sentence.
+            One translation for each sentence, and notes on those that could not be read or written whole.
 
         Raises:
-            ValueError: as :meth:`encode`, or fewer than one beam.
+            TypeError: as :meth:`read`.
+            ValueError: as :meth:`read`, or fewer than one beam.
         """
-        source = self.encode(sentences)
+        readings = self.read(sentences)
+        source = self._source(readings)
         max_new_tokens = min(max_new_tokens, self.model.decoder.config.max_len)
         never = (BOS_ID, UNKNOWN_ID)
         if beams == 1:
-            written = greedy(self.model, BOS_ID, source, eos_id=EOS_ID, max_new_tokens=max_new_tokens, forbidden=never)
-            return [self.decode(row) for row in written.tolist()]
-        found = beam_search(
-            self.model,
-            BOS_ID,
-            source,
-            eos_id=EOS_ID,
-            max_new_tokens=max_new_tokens,
-            beams=beams,
-            penalty="gnmt",
-            alpha=0.6,
-            forbidden=never,
-        )
-        return [self.decode(best.tokens) for best, *_ in found]
+            rows = greedy(
+                self.model, BOS_ID, source, eos_id=EOS_ID, max_new_tokens=max_new_tokens, forbidden=never
+            ).tolist()
+        else:
+            found = beam_search(
+                self.model,
+                BOS_ID,
+                source,
+                eos_id=EOS_ID,
+                max_new_tokens=max_new_tokens,
+                beams=beams,
+                penalty="gnmt",
+                alpha=0.6,
+                forbidden=never,
+            )
+            rows = [best.tokens for best, *_ in found]
+        notes = [
+            reading.notes if EOS_ID in row else (*reading.notes, NOTES["unfinished"].format(max_new_tokens))
+            for reading, row in zip(readings, rows, strict=True)
+        ]
+        return Translations(map(self.decode, rows), readings, notes)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Turn tokens into text, leaving out those that stand for no text.

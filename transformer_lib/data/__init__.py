@@ -20,15 +20,18 @@ from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.lexicon import ADJECTIVES, NOUNS, Adjective, Gender, Kind, Noun
 from transformer_lib.data.libreoffice import Corpus, CorpusUnavailable, libreoffice_corpus
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.text import normalized
 from transformer_lib.data.tokens import (
     BOS_ID,
     EOS_ID,
     PAD_ID,
     UNKNOWN_ID,
     PairBatches,
+    Reading,
     encode_texts,
     load_tokenizer,
     pad_rows,
+    read_texts,
     train_tokenizer,
 )
 
@@ -55,6 +58,7 @@ __all__ = [
     "Pair",
     "PairBatches",
     "Preposition",
+    "Reading",
     "Role",
     "Sentence",
     "Split",
@@ -65,7 +69,9 @@ __all__ = [
     "fragment_pairs",
     "libreoffice_corpus",
     "load_tokenizer",
+    "normalized",
     "pad_rows",
+    "read_texts",
     "split_of",
     "train_tokenizer",
 ]

@@ -28,7 +28,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.text import normalized
 
 PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-pt-br")
 
@@ -302,25 +302,11 @@ def _paragraphs(page: str) -> dict[str, list[tuple[str, str]]]:
     parser.end()
     found = defaultdict(list)
     for name, label, text in parser.found:
-        found[name].append((label, _normalized(text)))
+        found[name].append((label, normalized(text)))
     return found
 
 
-_MARKS = str.maketrans(
-    {
-        **dict.fromkeys("“”„«»″", '"'),
-        **dict.fromkeys("‘’‚‛ʼ´`′‹›", "'"),
-        **dict.fromkeys("‐‑‒–—−→▸", "-"),  # a menu's path is written with dashes or arrows
-        "…": "...",
-        "\N{SOFT HYPHEN}": None,
-    }
-)
 _CODE = ("code", "codeintable", "smathcode", "example")
-
-
-def _normalized(text: str) -> str:
-    """One way to write blanks, quotes, dashes and accents."""
-    return " ".join(unicodedata.normalize("NFC", text).translate(_MARKS).split())
 
 
 def _fault(label: str, english: str, portuguese: str) -> str | None:

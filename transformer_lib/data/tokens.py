@@ -5,14 +5,16 @@ al. (2017), section 5.1.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Int
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.text import checked_texts, normalized
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID = range(4)
@@ -25,16 +27,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     punctuation and digits stand alone.
 
     Args:
-        texts: sentences, of all languages that shall share the vocabulary.
+        texts: sentences, of all languages that shall share the vocabulary;
+            :func:`~transformer_lib.data.text.normalized` before anything is counted.
         vocab_size: how many tokens at most.
 
     Returns:
         A tokenizer of Hugging Face's ``tokenizers``.
 
     Raises:
+        TypeError: texts that are no strings, or a single one.
         ValueError: no room for the special tokens, or no texts.
     """
-    texts = list(texts)
+    texts = list(map(normalized, checked_texts(texts)))
     if not texts:
         raise ValueError("texts must hold at least one sentence; got none")
     if vocab_size <= UNKNOWN_ID + 1:
@@ -52,6 +56,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size=vocab_size, special_tokens=[PAD, BOS, EOS, UNKNOWN], show_progress=False, min_frequency=2
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.encode_special_tokens = True  # "<eos>" in a text is text
     return tokenizer
 
 
@@ -74,17 +79,113 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     found = [tokenizer.token_to_id(token) for token in (PAD, BOS, EOS, UNKNOWN)]
     if found != [PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID]:
         raise ValueError(f"{path}: the special tokens must be 0 to 3; got {found}")
+    tokenizer.encode_special_tokens = True  # "<eos>" in a text is text; the file does not keep this
     return tokenizer
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Iterable[str]) -> list[list[int]]:
     """Turn sentences into token numbers, each with ``<eos>`` at its end.
 
     Args:
         tokenizer: from :func:`train_tokenizer`.
-        texts: sentences.
+        texts: sentences; :func:`~transformer_lib.data.text.normalized` first. The name of a special token in them is
+            text like any other.
+
+    Raises:
+        TypeError: texts that are no strings, or a single one.
     """
-    return [[*encoding.ids, EOS_ID] for encoding in tokenizer.encode_batch(list(texts))]
+    return [[*encoding.ids, EOS_ID] for encoding in _encodings(tokenizer, map(normalized, checked_texts(texts)))]
+
+
+def _encodings(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
+    """As text alone, whatever a tokenizer from elsewhere does with the names of special tokens."""
+    before = tokenizer.encode_special_tokens
+    tokenizer.encode_special_tokens = True
+    try:
+        return list(tokenizer.encode_batch(list(texts)))
+    finally:
+        tokenizer.encode_special_tokens = before
+
+
+#: What a reader is told of a text that is not read as it was written; the page's figures use the same words.
+NOTES = {
+    "unknown": "No token stands for {}: read as unknown.",
+    "more": " and {} more",
+    "unread": "Of a sentence at most {} tokens are read. Not read: “{}”.",
+    "unfinished": "The translation was stopped after {} tokens, before its end.",
+}
+_SIGNS, _QUOTED = 8, 60  # how many signs a note names, and how many characters of a text it quotes
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads of a text.
+
+    Args:
+        text: in the one way of :func:`~transformer_lib.data.text.normalized`, as far as it is read.
+        token_ids: its tokens, and ``<eos>``.
+        pieces: what each token stands for; the unknown ones stand for a sign of the text, which is named here.
+        unread: the rest of the text.
+        longest: how many tokens are read at most, ``<eos>`` included.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    unread: str
+    longest: int
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The signs that no token stands for, each once."""
+        pairs = zip(self.token_ids, self.pieces, strict=True)
+        return tuple(dict.fromkeys(piece for number, piece in pairs if number == UNKNOWN_ID))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """In words: what is unknown, and what is not read; empty if the text is read as it was written."""
+        notes = []
+        if self.unknown:
+            signs = ", ".join(f"“{sign}”" for sign in self.unknown[:_SIGNS])
+            rest = len(self.unknown) - _SIGNS
+            notes.append(NOTES["unknown"].format(signs + (NOTES["more"].format(rest) if rest > 0 else "")))
+        if self.unread:
+            quoted = self.unread if len(self.unread) <= _QUOTED else self.unread[: _QUOTED - 1] + "…"
+            notes.append(NOTES["unread"].format(self.longest, quoted))
+        return tuple(notes)
+
+
+def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list[Reading]:
+    """Read sentences up to a number of tokens, and keep account of what was not read as it was written.
+
+    A sentence that is too long is read up to the end of a word; a first word that is too long, up to a token.
+
+    Args:
+        tokenizer: from :func:`train_tokenizer`.
+        texts: sentences, as in :func:`encode_texts`.
+        longest: most tokens of a sentence, its ``<eos>`` included.
+
+    Raises:
+        TypeError: texts that are no strings, or a single one.
+        ValueError: no room for the beginning of a word, a sign and ``<eos>``.
+    """
+    if longest < 3:
+        raise ValueError(f"longest must be at least 3; got {longest}")
+    texts = [normalized(text) for text in checked_texts(texts)]
+    readings = []
+    for text, encoding in zip(texts, _encodings(tokenizer, texts), strict=True):
+        tokens, end = encoding.tokens, len(encoding.ids)
+        if end >= longest:
+            starts = (place for place in range(longest - 1, 0, -1) if tokens[place].startswith("▁"))
+            end = next(starts, longest - 1)
+        ids = encoding.ids[:end]
+        pieces = [
+            text[slice(*encoding.offsets[place])] if number == UNKNOWN_ID else tokens[place]
+            for place, number in enumerate(ids)
+        ]
+        read = "".join(pieces).replace("▁", " ").removeprefix(" ")
+        readings.append(Reading(read, (*ids, EOS_ID), (*pieces, EOS), text[len(read) :].lstrip(" "), longest))
+    return readings
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad_id: int = PAD_ID) -> Int[Tensor, "batch seq"]:

@@ -35,7 +35,8 @@ function render({ model, el }) {
   const first = make("div", { class: "lf-sentence lf-read", lang: "en" }, ...above);
   const second = make("div", { class: "lf-sentence lf-written", role: "radiogroup", "aria-label": "The word that is being written" }, ...below.map((one) => one.element));
   frame(el, make("div", { class: "lf-alignment" }, first, drawing, second,
-    make("div", { class: "lf-row lf-between" }, told, play)));
+    make("div", { class: "lf-row lf-between" }, told, play),
+    make("div", { class: "lf-warnings" }, ...(model.get("notes") ?? []).map((text) => make("p", { text })))));
 
   // Writing the sentence, a word at a time.
   let timer = null, hovered = null;

@@ -1,12 +1,14 @@
 """A translation being written, word by word, and where the translator looked for each."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import torch
 import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from transformer_lib.data.tokens import EOS_ID
+from transformer_lib.data.tokens import EOS, NOTES
 from transformer_lib.plots import KEY, MUTED, QUERY
 from transformer_lib.translator import Translator
 from transformer_lib.widgets.figure import LiveFigure, source
@@ -21,16 +23,18 @@ class AlignmentFigure(LiveFigure):
 
     Args:
         translator: the library's own unless given.
-        sentence: in English.
+        sentence: in English. Of one that is too long the beginning is read.
 
     Attributes:
         read: the English words; the last is the end of the sentence.
+        notes: in words, what is not read or written as it stands; mostly nothing.
         written: the Portuguese words.
         weights: of each word written, how much of each word read.
         place: number of the word that is being written. Setting it moves the figure.
 
     Raises:
-        ValueError: as :meth:`transformer_lib.translator.Translator.encode`.
+        TypeError: the sentence is no string.
+        ValueError: it is empty.
     """
 
     _esm = source("alignment")
@@ -38,20 +42,26 @@ class AlignmentFigure(LiveFigure):
     written = traitlets.List(traitlets.Unicode()).tag(sync=True)
     weights = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     place = traitlets.Int().tag(sync=True)
+    notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(
         self, translator: Translator | None = None, sentence: str = "The book that you gave me was interesting."
     ):
         translator = translator or Translator.load()
-        ids, output, weights = looks(translator, sentence)
-        read, columns = _words(translator, ids)
-        written, rows = _words(translator, output[output != EOS_ID])
+        [reading] = translator.read([sentence])
+        output, weights = looks(translator, reading)
+        read, columns = _words(reading.pieces)
+        tokens = [str(translator.tokenizer.id_to_token(number)) for number in output.tolist()]
+        ended = tokens[-1] == EOS
+        # The end is shown only where nothing else is written.
+        written, rows = _words(tokens[:-1] if ended and len(tokens) > 1 else tokens)
         weights = weights[: len(rows.T)]
         joined = rows / rows.sum(1, keepdim=True) @ weights @ columns.T
         super().__init__(
             read=read,
             written=written,
             weights=[[round(weight, 4) for weight in row] for row in joined.tolist()],
+            notes=[*reading.notes, *([] if ended else [NOTES["unfinished"].format(len(tokens))])],
             place=max(range(len(written)), key=lambda place: len(written[place])),
             heights=(256, 228),
         )
@@ -76,18 +86,17 @@ class AlignmentFigure(LiveFigure):
         return f"AlignmentFigure({text.strip()!r})"
 
 
-def _words(translator: Translator, ids: Tensor) -> tuple[list[str], Tensor]:
+def _words(tokens: Sequence[str]) -> tuple[list[str], Tensor]:
     """The words of some tokens, and which tokens belong to which, ``(word, token)``."""
     words: list[str] = []
     owners = []
-    for number in ids.tolist():
-        token = str(translator.tokenizer.id_to_token(number))
-        if number == EOS_ID:
+    for token in tokens:
+        if token == EOS:
             words.append("■")
-        elif token.startswith("▁") or not words or not token.isalpha():
-            words.append(token.removeprefix("▁"))
-        else:
+        elif words and not token.startswith("▁") and (token.isalpha() or not words[-1]):
             words[-1] += token
+        else:
+            words.append(token.removeprefix("▁"))
         owners.append(len(words) - 1)
     return words, torch.nn.functional.one_hot(torch.tensor(owners), len(words)).T.double()
 

@@ -1,11 +1,76 @@
 // The translator of chapter 10, running here: tokens, encoder, decoder with a cache, greedy and beam search.
 
+// ---- All words that a reader sees. Those on what is not read are also in transformer_lib/data/tokens.py.
+
+export const TEXTS = {
+  load: "Load the translator (8 MB)", loading: "loading", again: "Try again",
+  missing: "the translator's weights are not where the page expects them",
+  private: "Nothing that you type leaves this page.",
+  english: "English", example: "or an example", search: "search", greedy: "greedy", beams: "four beams", translate: "Translate",
+  read: "English tokens", written: "Portuguese, as it is written", group: "Translation, token by token",
+  notes: "What is not read or written as it stands",
+  attention: "attention of ", all: "all layers", layer: "layer {}", end: "end",
+  rivals: "The likeliest tokens at this step",
+  advice: "Choose a Portuguese token to see where the decoder looked when it wrote it, and what else it considered.",
+  signUnknown: "{} (unknown)", cut: "not read from here",
+  empty: "There is nothing to translate: the sentence is empty.",
+  unknown: "No token stands for {}: read as unknown.", more: " and {} more",
+  unread: "Of a sentence at most {} tokens are read. Not read: “{}”.",
+  unfinished: "The translation was stopped after {} tokens, before its end.",
+};
+
+/** A text with its gaps filled, in order. */
+const told = (name, ...values) => TEXTS[name].replace(/\{\}/g, () => values.shift());
+
+const BEGIN = 1, END = 2, UNKNOWN = 3;
+
+// ---- The entrance of text: the rule of transformer_lib/data/text.py.
+
+const UNSEEN = /[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\u{e0000}-\u{e0fff}]/gu;
+const BLANKS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\u2581]+/gu;
+const PLAIN = new Map([
+  ...Array.from("“”„‟«»″", (sign) => [sign, '"']),
+  ...Array.from("‘’‚‛ʻʼ´`′‹›", (sign) => [sign, "'"]),
+  ...Array.from("‐‑‒–—―−→▸", (sign) => [sign, "-"]),
+  ["…", "..."], ["ﬀ", "ff"], ["ﬁ", "fi"], ["ﬂ", "fl"], ["ﬃ", "ffi"], ["ﬄ", "ffl"], ["ﬅ", "st"], ["ﬆ", "st"],
+]);
+
+/** Write a text in the one way: what looks alike is read alike. */
+export function normalized(text) {
+  const composed = text.replace(/\p{Surrogate}/gu, "\ufffd").replace(UNSEEN, "").normalize("NFC");
+  return Array.from(composed, (sign) => PLAIN.get(sign) ?? sign).join("").replace(BLANKS, " ").replace(/^ | $/g, "");
+}
+
+/**
+ * What is read of a text, up to so many tokens: `{text, ids, pieces, unread, unknown, notes}`, as
+ * `transformer_lib.data.tokens.read_texts` has it.
+ */
+export function readText(tokenizer, written, longest) {
+  const whole = normalized(written);
+  // No more than could be read: joining takes the square of a word's length, and whole books can be pasted.
+  const pieces = tokenizer.parts(whole.slice(0, (longest + 1) * tokenizer.widest));
+  if (pieces.length >= longest) {
+    let end = longest - 1;
+    while (end > 0 && !pieces[end].startsWith("▁")) end--;
+    pieces.length = end || longest - 1;
+  }
+  const text = pieces.join("").replaceAll("▁", " ").replace(/^ /, ""), unread = whole.slice(text.length).replace(/^ /, "");
+  const ids = pieces.map((piece) => tokenizer.id(piece));
+  const unknown = [...new Set(pieces.filter((_, i) => ids[i] === UNKNOWN))];
+  const notes = [], signs = unknown.slice(0, 8).map((sign) => `“${sign}”`).join(", ");
+  if (unknown.length) notes.push(told("unknown", signs + (unknown.length > 8 ? told("more", unknown.length - 8) : "")));
+  const quoted = Array.from(unread);
+  if (unread) notes.push(told("unread", longest, quoted.length > 60 ? `${quoted.slice(0, 59).join("")}…` : unread));
+  return { text, ids: [...ids, END], pieces: [...pieces, "<eos>"], unread, unknown, notes };
+}
+
 // ---- Tokens: byte-pair encoding, as the tokenizers library does it.
 
 export class Tokenizer {
   constructor({ tokens, merges }) {
     this.tokens = tokens;
     this.ids = new Map(tokens.map((token, id) => [token, id]));
+    this.widest = Math.max(...tokens.map((token) => token.length));
     this.ranks = new Map(merges.map((pair, rank) => [pair, rank]));
   }
 
@@ -16,8 +81,17 @@ export class Tokenizer {
     return words.flatMap((word) => word.split(/([\p{P}$+<=>^`|~]|\p{N})/u)).filter((piece) => piece !== "");
   }
 
+  /** A text's tokens as strings; a sign without a token stands for itself. */
+  parts(text) {
+    return text ? Tokenizer.pieces(text).flatMap((piece) => this.join([...piece])) : [];
+  }
+
+  id(part) {
+    return this.ids.get(part) ?? UNKNOWN;
+  }
+
   encode(text) {
-    return Tokenizer.pieces(text).flatMap((piece) => this.join([...piece]).map((part) => this.ids.get(part) ?? 3));
+    return this.parts(text).map((part) => this.id(part));
   }
 
   /** Join neighbors, always the pair that was learned first, until no pair is known. */
@@ -181,7 +255,7 @@ const add = (a, b) => a.map((value, i) => value + b[i]);
 
 // ---- Writing.
 
-const BEGIN = 1, END = 2, NEVER = [0, 1, 3], ALPHA = 0.6;
+const NEVER = [0, BEGIN, UNKNOWN], ALPHA = 0.6;
 
 /** Log-probabilities; tokens that are never written get minus infinity, as in transformer_lib.generation. */
 export function logProbabilities(logits) {
@@ -259,7 +333,7 @@ async function fromPage(report) {
     new Promise((resolve, reject) => {
       const script = make("script", { src: new URL(`_static/translator/${name}.js`, root).href });
       script.onload = () => resolve(script.remove());
-      script.onerror = () => reject(new Error("the translator's weights are not where the page expects them"));
+      script.onerror = () => reject(new Error(TEXTS.missing));
       document.head.append(script);
     });
   await load("header");
@@ -292,34 +366,36 @@ function render({ model, el }) {
   let translator = null, run = 0, text = [], source = [], chosen = 0;
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  const load = make("button", { type: "button", class: "lf-button", text: "Load the translator (8 MB)", onclick: wake });
-  const progress = make("progress", { max: 1, value: 0, "aria-label": "loading", hidden: true });
-  const sentence = make("input", { type: "text", class: "lf-text", maxlength: 200, lang: "en", spellcheck: false, autocomplete: "off" });
+  const load = make("button", { type: "button", class: "lf-button", text: TEXTS.load, onclick: wake });
+  const progress = make("progress", { max: 1, value: 0, "aria-label": TEXTS.loading, hidden: true });
+  const sentence = make("input", { type: "text", class: "lf-text", lang: "en", spellcheck: false, autocomplete: "off" });
   const examples = make("select", { onchange: () => { sentence.value = examples.value; start(); } },
     ...model.get("examples").map((example) => make("option", { text: example, value: example })));
   const search = make("select", { onchange: () => { model.set("beams", Number(search.value)); model.save_changes(); start(); } },
-    make("option", { value: 1, text: "greedy" }), make("option", { value: 4, text: "four beams" }));
-  const go = make("button", { type: "submit", class: "lf-button", text: "Translate" });
+    make("option", { value: 1, text: TEXTS.greedy }), make("option", { value: 4, text: TEXTS.beams }));
+  const go = make("button", { type: "submit", class: "lf-button", text: TEXTS.translate });
   const form = make("form", { class: "lf-form", onsubmit: (event) => { event.preventDefault(); start(); } },
-    make("label", {}, make("span", { text: "English" }), sentence),
-    make("label", {}, make("span", { text: "or an example" }), examples),
-    make("label", {}, make("span", { text: "search" }), search), go);
+    make("label", {}, make("span", { text: TEXTS.english }), sentence),
+    make("label", {}, make("span", { text: TEXTS.example }), examples),
+    make("label", {}, make("span", { text: TEXTS.search }), search), go);
+  // What is not read or written as it stands; always there, so that screen readers hear what comes into it.
+  const notes = make("div", { class: "lf-warnings", role: "status", "aria-label": TEXTS.notes });
   const english = make("div", { class: "lf-tokens", lang: "en" });
-  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "group", "aria-label": "Translation, token by token" });
+  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "group", "aria-label": TEXTS.group });
   const whole = make("p", { class: "lf-whole", lang: "pt-BR", role: "status" });
   const layer = make("select", { onchange: look },
-    make("option", { value: "all", text: "all layers" }),
-    ...Array.from({ length: model.get("layers") }, (_, i) => make("option", { value: i, text: `layer ${i + 1}` })));
-  const rivals = make("ol", { class: "lf-rivals", "aria-label": "The likeliest tokens at this step" });
-  const note = make("p", { class: "lf-note", text: "Choose a Portuguese token to see where the decoder looked when it wrote it, and what else it considered." });
-  const room = make("div", { hidden: true }, form,
-    make("p", { class: "lf-head", text: "English tokens" }), english,
-    make("p", { class: "lf-head", text: "Portuguese, as it is written" }), portuguese, whole,
-    make("div", { class: "lf-row" }, make("label", {}, make("span", { text: "attention of " }), layer)), note, rivals);
+    make("option", { value: "all", text: TEXTS.all }),
+    ...Array.from({ length: model.get("layers") }, (_, i) => make("option", { value: i, text: told("layer", i + 1) })));
+  const rivals = make("ol", { class: "lf-rivals", "aria-label": TEXTS.rivals });
+  const note = make("p", { class: "lf-note", text: TEXTS.advice });
+  const room = make("div", { hidden: true }, form, notes,
+    make("p", { class: "lf-head", text: TEXTS.read }), english,
+    make("p", { class: "lf-head", text: TEXTS.written }), portuguese, whole,
+    make("div", { class: "lf-row" }, make("label", {}, make("span", { text: TEXTS.attention }), layer)), note, rivals);
   frame(el,
     make("div", { class: "lf-load" },
       make("p", { lang: "en", text: model.get("sentence") }), load, progress,
-      make("p", { class: "lf-note", text: "Nothing that you type leaves this page." })),
+      make("p", { class: "lf-note", text: TEXTS.private })),
     room);
 
   async function wake() {
@@ -330,7 +406,7 @@ function render({ model, el }) {
       translator = await (model.page ? fromPage(report) : fromKernel(model, report));
     } catch (error) {
       load.disabled = false;
-      load.textContent = `${error.message}. Try again`;
+      load.textContent = `${error.message}. ${TEXTS.again}`;
       return;
     }
     load.parentElement.hidden = true;
@@ -343,25 +419,39 @@ function render({ model, el }) {
 
   /** Translate what stands in the field, and show the text as it grows. */
   async function start() {
-    if (!translator || !sentence.value.trim()) return;
-    const mine = ++run, words = sentence.value.trim().replace(/\s+/g, " ");
-    source = [...translator.tokenizer.encode(words), END];
-    const memory = translator.model.encode(source.slice(0, model.get("longest")));
-    english.replaceChildren(...source.map((id) => make("span", { class: "lf-token", text: spelled(id) }, make("small", {}))));
+    if (!translator) return;
+    const mine = ++run, longest = model.get("longest");
+    const reading = readText(translator.tokenizer, sentence.value, longest);
     text = [];
-    for (const written of write(translator.model, memory, Number(search.value), model.get("longest"))) {
+    if (!reading.text) {
+      say([TEXTS.empty]);
+      for (const place of [english, portuguese, whole, rivals]) place.replaceChildren();
+      return;
+    }
+    say(reading.notes);
+    source = reading.ids.map((id, i) =>
+      make("span", { class: id === UNKNOWN ? "lf-token lf-unknown" : "lf-token", text: id === UNKNOWN ? told("signUnknown", reading.pieces[i]) : spelled(id) }, make("small", {})));
+    english.replaceChildren(...source);
+    if (reading.unread) source.at(-1).before(make("em", { class: "lf-cut", text: TEXTS.cut }));
+    const memory = translator.model.encode(reading.ids);
+    for (const written of write(translator.model, memory, Number(search.value), longest)) {
       text = written;
       chosen = text.length - 1;
       show();
       await new Promise((resolve) => setTimeout(resolve, calm() ? 0 : 120));
       if (run !== mine) return; // another sentence was asked for
     }
-    model.set({ sentence: words, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
+    if (text.at(-1).id !== END) say([...reading.notes, told("unfinished", longest)]);
+    model.set({ sentence: reading.text, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
     model.save_changes();
     choose(0);
   }
 
-  const spelled = (id) => (id === END ? "end" : translator.tokenizer.tokens[id].replace("▁", "·"));
+  function say(texts) {
+    notes.replaceChildren(...texts.map((text) => make("p", { text })));
+  }
+
+  const spelled = (id) => (id === END ? TEXTS.end : translator.tokenizer.tokens[id].replace("▁", "·"));
 
   function show() {
     portuguese.replaceChildren(...text.map((token, i) =>
@@ -383,7 +473,7 @@ function render({ model, el }) {
     const token = text[chosen];
     if (!token) return;
     const heads = layer.value === "all" ? token.looks.flat() : token.looks[Number(layer.value)];
-    [...english.children].forEach((word, j) => {
+    source.forEach((word, j) => {
       const weight = heads.reduce((sum, weights) => sum + (weights[j] ?? 0), 0) / heads.length;
       word.style.setProperty("--weight", weight);
       word.lastElementChild.textContent = number(weight);

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from transformer_lib.data.tokens import BOS_ID, EOS_ID, UNKNOWN_ID
+from transformer_lib.data.text import checked_texts
+from transformer_lib.data.tokens import BOS_ID, EOS, EOS_ID, UNKNOWN_ID, Reading, pad_rows
 from transformer_lib.generation import greedy
 from transformer_lib.plots import heatmap, record_attention
-from transformer_lib.translator import Translator
+from transformer_lib.translator import LONGEST, Translator
 from transformer_lib.widgets.figure import LiveFigure, source
 
 #: Bytes of weights in each script of the page, so that loading can report its progress.
@@ -71,14 +72,14 @@ def write_scripts(folder: Path, translator: Translator) -> None:
         (folder / f"{name}.js").write_text(f"attentionTranslator.push({text});\n", encoding="utf-8")
 
 
-def looks(translator: Translator, sentence: str, longest: int = 80) -> tuple[Tensor, Tensor, Tensor]:
-    """A sentence, its greedy translation, and where the decoder looked.
+def looks(translator: Translator, reading: Reading, longest: int = LONGEST) -> tuple[Tensor, Tensor]:
+    """The greedy translation of what was read, and where the decoder looked.
 
     Returns:
-        The source's tokens ``(key,)``; those written ``(query,)``, the end included; and the weights of the
-        cross-attention, ``(query, key)``, averaged over layers and heads.
+        The tokens written ``(query,)``, the end included; and the weights of the cross-attention, ``(query, key)``,
+        averaged over layers and heads.
     """
-    source_ids = translator.encode([sentence])
+    source_ids = pad_rows([reading.token_ids]).to(translator.model.embedding.weight.device)
     written = greedy(
         translator.model, BOS_ID, source_ids, eos_id=EOS_ID, max_new_tokens=longest, forbidden=(BOS_ID, UNKNOWN_ID)
     )
@@ -86,7 +87,7 @@ def looks(translator: Translator, sentence: str, longest: int = 80) -> tuple[Ten
     with torch.no_grad(), record_attention(translator.model) as record:
         translator.model(source_ids, before)
     cross = [calls[0][0] for name, calls in record.items() if "cross" in name]  # (heads, query, key) of each layer
-    return source_ids[0], written[0], torch.stack(cross).double().mean((0, 1))
+    return written[0], torch.stack(cross).double().mean((0, 1))
 
 
 class TranslatorFigure(LiveFigure):
@@ -95,7 +96,7 @@ class TranslatorFigure(LiveFigure):
     Args:
         translator: what the kernel sends, and what the still picture shows; the library's own unless given. The built
             page always runs the library's own.
-        sentence: the English sentence at first.
+        sentence: the English sentence at first. Of one that is too long the beginning is read, and the figure says so.
         examples: sentences to choose from.
         beams: 1 for greedy, 4 for beam search with the length penalty of
             :meth:`transformer_lib.translator.Translator.translate`.
@@ -104,7 +105,8 @@ class TranslatorFigure(LiveFigure):
         translation: of ``sentence``, as soon as the page has written it.
 
     Raises:
-        ValueError: another number of beams, or a model that the page cannot run.
+        TypeError: a sentence or an example that is no string, or examples that are a single string.
+        ValueError: another number of beams, an empty sentence or example, or a model that the page cannot run.
     """
 
     _esm = source("translator")
@@ -112,7 +114,7 @@ class TranslatorFigure(LiveFigure):
     examples = traitlets.List(traitlets.Unicode()).tag(sync=True)
     beams = traitlets.Int(1).tag(sync=True)
     layers = traitlets.Int().tag(sync=True)
-    longest = traitlets.Int(80).tag(sync=True)
+    longest = traitlets.Int().tag(sync=True)
     translation = traitlets.Unicode("").tag(sync=True)
     done = traitlets.Int(0).tag(sync=True)
 
@@ -121,18 +123,21 @@ class TranslatorFigure(LiveFigure):
         translator: Translator | None = None,
         *,
         sentence: str = "The book that you gave me was interesting.",
-        examples: Sequence[str] = (),
+        examples: Iterable[str] = (),
         beams: int = 1,
     ):
         if beams not in (1, 4):
             raise ValueError(f"beams must be 1 or 4; got {beams}")
         self._translator = translator or Translator.load()
         packed(self._translator)
+        texts = [sentence, *checked_texts(examples, "examples")]
+        self._translator.read(texts)  # refuses what it cannot read
         super().__init__(
             sentence=sentence,
-            examples=[sentence, *(one for one in examples if one != sentence)],
+            examples=list(dict.fromkeys(texts)),
             beams=beams,
             layers=self._translator.model.decoder.config.n_layers,
+            longest=self._translator.longest,
             heights=(460, 320),  # before it is loaded; the reader, who asks for it, sees it grow
         )
         self.on_msg(self._answer)
@@ -144,15 +149,16 @@ class TranslatorFigure(LiveFigure):
 
     def picture(self) -> Picture:
         """The translation of the sentence, and where the decoder looks."""
-        tokenizer = self._translator.tokenizer
-        source_ids, written, weights = looks(self._translator, self.sentence, self.longest)
-        spelled = [
-            [str(tokenizer.id_to_token(number)).replace("▁", "·").replace("<eos>", "end") for number in row.tolist()]
-            for row in (written, source_ids)
-        ]
+        [reading] = self._translator.read([self.sentence])
+        written, weights = looks(self._translator, reading, self.longest)
+        tokens = [str(self._translator.tokenizer.id_to_token(number)) for number in written.tolist()]
+        # Unknown signs by their token's name: the picture's font may not have them either.
+        pieces = ["unknown" if n == UNKNOWN_ID else p for n, p in zip(reading.token_ids, reading.pieces, strict=True)]
+        spelled = [[piece.replace("▁", "·").replace(EOS, "end") for piece in side] for side in (tokens, pieces)]
         figure, ax = plt.subplots(figsize=(7, 4.4))
         heatmap(weights.numpy(), spelled[0], spelled[1], ax=ax, annotate=False)
-        ax.set_title(self._translator.decode(written.tolist()))
+        title = self._translator.decode(written.tolist())
+        ax.set_title(f"{title}\n(only the beginning of the sentence is read)" if reading.unread else title)
         return figure
 
     def __repr__(self) -> str:
