@@ -69,11 +69,14 @@ def test_wrong_sentences_are_refused(small):
         small.encode(["book " * 60])
     with pytest.raises(ValueError, match="beams"):
         small.translate(SENTENCES, beams=0)
+    with pytest.raises(TypeError, match="sentences must be a list of strings; got a single string, 'The book'"):
+        translate_all(small, "The book")
 
 
 def test_a_generator_will_do(small):
     expected = small.translate(SENTENCES, max_new_tokens=5)
     assert small.translate((sentence for sentence in SENTENCES), max_new_tokens=5) == expected
+    assert translate_all(small, iter(SENTENCES)) == translate_all(small, SENTENCES)
 
 
 def test_unknown_characters_do_not_stop_a_translation_and_are_told(small):

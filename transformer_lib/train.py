@@ -9,7 +9,7 @@ import argparse
 import ctypes
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from transformer_lib.config import StackConfig
 from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.libreoffice import libreoffice_corpus
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import PAD_ID, PairBatches, train_tokenizer
 from transformer_lib.device import best_device
 from transformer_lib.training import Precision, Recipe, smoothed_cross_entropy, train
@@ -191,7 +192,7 @@ def evaluate_translator(translator: Translator, real_test: Sequence[Pair], *, n_
     return results
 
 
-def translate_all(translator: Translator, sentences: Sequence[str], *, beams: int = 1, batch: int = 64) -> list[str]:
+def translate_all(translator: Translator, sentences: Iterable[str], *, beams: int = 1, batch: int = 64) -> list[str]:
     """Translate many sentences in batches of about the same length, and return them in their own order.
 
     Args:
@@ -201,9 +202,11 @@ def translate_all(translator: Translator, sentences: Sequence[str], *, beams: in
         batch: sentences at once, at least 1.
 
     Raises:
-        ValueError: ``batch`` below 1, or as the translator does.
+        TypeError: sentences that are no strings, or a single string.
+        ValueError: an empty sentence, or ``batch`` below 1.
     """
     check_whole("batch", batch, 1)
+    sentences = checked_texts(sentences, "sentences")
     order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
     found = [""] * len(sentences)
     for start in range(0, len(order), batch):
