@@ -143,7 +143,7 @@ class Reading:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """In words: what is unknown, and what is not read; empty if the text is read as it was written."""
+        """What is unknown, and what is not read, in words; empty if the text is read as it was written."""
         notes = []
         if self.unknown:
             signs = ", ".join(f"“{sign}”" for sign in self.unknown[:_SIGNS])
