@@ -165,6 +165,259 @@ def test_files_are_found(tmp_path: Path) -> None:
         reading.answers(tmp_path / "broken.ipynb")
 
 
+# ---- What only IPython understands.
+
+
+def test_a_continuation_line_that_begins_with_a_percent_sign_is_kept(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "a.ipynb", "n = (17\n% 5)\ncheck('x', n)")
+    assert loaded(path) == 2
+    assert loaded(
+        notebook(tmp_path / "a.ipynb", "t = '''\n%d of\n!x\n?''' \\\n% 3\n%matplotlib inline\ncheck('x', t)")
+    ) == ("\n3 of\n!x\n?")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("x = !ls", "x == []"),
+        ("t = %timeit -o -n1 f()", "t is None"),
+        ("f?", "True"),
+        ("?f", "True"),
+        ("f??", "True"),
+        ("%matplotlib inline", "True"),
+        ("!pip install something", "True"),
+        ("for i in range(2):\n    %timeit f()\n    done = i", "done == 1"),
+        ("%time y = f() + 1", "y == 8"),
+        ("y = %time f()", "y == 7"),
+        ("%load_ext autoreload\n%autoreload 2", "True"),
+        ("get_ipython().run_line_magic('matplotlib', 'inline')", "True"),
+        ("%config A.b = \\\n    'c'", "True"),
+        ("    z = 1", "z == 1"),
+    ],
+)
+def test_a_magic_drops_nothing_but_itself(tmp_path: Path, line: str, value: str) -> None:
+    path = notebook(tmp_path / "a.ipynb", "def f():\n    return 7", f"{line}\nok = {value}", "check('x', (f(), ok))")
+    if line.startswith("    "):
+        path = notebook(
+            tmp_path / "a.ipynb", "def f():\n    return 7", f"{line}\n    ok = {value}", "check('x', (f(), ok))"
+        )
+    assert loaded(path) == (7, True)
+
+
+def test_magics_of_whole_cells(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "a.ipynb",
+        "%%time\nmodel = 5",
+        "%%capture out\nmodel += 1\nprint(model)",
+        "%%timeit\nmodel = 100",
+        "%%bash\nrm -r model",
+        "%%time\ndef f():\n    return model / zero\ncheck('x', f)",
+    )
+    [answer] = reading.answers(path)
+    f = answer.load()
+    assert f.__globals__["model"] == 6
+    with pytest.raises(NameError) as caught:
+        f()
+    assert caught.traceback[-1].lineno + 1 == 3  # as in the cell
+    assert len(reading.answers(notebook(tmp_path / "a.ipynb", "%%html\n<b>check(</b>", "check('x', 1)"))) == 1
+
+
+def test_future_imports_are_applied(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "a.ipynb",
+        "from __future__ import annotations",
+        "def f(x: Unknown) -> 1 / 0:\n    return x",
+        "check('x', f)",
+    )
+    assert loaded(path).__annotations__ == {"x": "Unknown", "return": "1 / 0"}
+    (tmp_path / "b.py").write_text(
+        "from __future__ import annotations\ndef f(x: Unknown):\n    return x\ncheck('x', f)\n"
+    )
+    assert loaded(tmp_path / "b.py")(1) == 1
+    path = notebook(tmp_path / "a.ipynb", "def f(x: unknown):\n    return x\ncheck('x', f)")
+    with pytest.raises(NameError):
+        loaded(path)  # not everybody's
+
+
+def test_cells_that_wait(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "a.ipynb", "import asyncio\nasync def g():\n    return 3\nx = await g()", "check('x', x)"
+    )
+    assert loaded(path) == 3
+
+
+def test_dataclasses_and_hints_find_their_module(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "a.ipynb",
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import *",
+        "@dataclass\nclass A:\n    x: B\n    y: ClassVar[int] = 3\nclass B:\n    pass",
+        "check('x', get_type_hints(A)['x'] is B)",
+    )
+    assert loaded(path) is True
+
+
+# ---- Every call is found.
+
+F = "def f():\n    return 7\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "check('x', f)",
+        "check(name='x', answer=f)",
+        "check(answer=f, name='x')",
+        "check('x', answer=f)",
+        "check(\n    'x',\n    f,\n)",
+        "check(\n    name='x',  # why\n    answer=f)",
+        "NAME = 'x'\ncheck(NAME, f)",
+        "_ = check('x', f)",
+        "if __name__ == '__main__':\n    check('x', f)",
+        "if __name__ == '__main__':\n    g = f\n    check('x', g)",
+        "import contextlib\nwith contextlib.nullcontext(f) as g:\n    check('x', g)",
+        "try:\n    check('x', f)\nexcept BaseException:\n    pass",
+        "for g in [f]:\n    check('x', g)",
+        "def main():\n    check('x', f)\nmain()",
+        "def main():\n    check('x', f)\ndef run():\n    main()\nif __name__ == '__main__':\n    run()",
+        "def main(g):\n    check('x', g)\nmain(f)",
+        "def test_x():\n    check('x', f)",
+        "class T:\n    def test_x(self):\n        check('x', f)\nT().test_x()",
+        "c = check\nc('x', f)",
+        "print(check('x', f))",
+        "check('y', 1)\ncheck('x', f)",
+        "if True:\n    check('y', 1)\n    check('x', f)",
+        "from transformer_lib.exercises import check as proof\nproof('x', f)",
+        "import transformer_lib.exercises\ntransformer_lib.exercises.check('x', f)",
+        "import transformer_lib.exercises as te\nte.check('x', f)",
+        "from transformer_lib import exercises\nexercises.check('x', f)",
+        "import transformer_lib as tl\ntl.exercises.check('x', f)",
+        "def main():\n    from transformer_lib.exercises import check as proof\n    proof('x', f)\nmain()",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".py", ".ipynb"])
+def test_every_way_of_calling_is_found(tmp_path: Path, call: str, suffix: str) -> None:
+    head = "" if "transformer_lib" in call else "from transformer_lib.exercises import check\n"
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".py":
+        path.write_text(f"{head}{F}{call}\n")
+    else:
+        notebook(path, head, F, call)
+    assert reading.find_files([tmp_path]) == [path.resolve()]
+    found = [answer for answer in reading.answers(path) if answer.exercise == "x"]
+    assert [answer.problem for answer in found] == [""]
+    assert found[0].load()() == 7
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "for name in ['x', 'y']:\n    check(name, f)",
+        "check(*['x', f])",
+        "check(**{'name': 'x', 'answer': f})",
+        "check('x')",
+        "check(f'{1}', f)",
+        "check('x', f, 3)",
+    ],
+)
+def test_a_call_that_is_not_understood_is_named(tmp_path: Path, call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = notebook(tmp_path / "a.ipynb", "from transformer_lib.exercises import check", F, call)
+    cli.collect([str(tmp_path)])
+    told = capsys.readouterr().err
+    assert f"{path.resolve()}: a.ipynb, cell 3: this call of check is not understood" in told
+    assert "check(" in told
+
+
+def test_other_peoples_check_is_not_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text("def check(name, answer):\n    return name\n\ncheck('x', 1)\n")
+    (tmp_path / "b.py").write_text(
+        "class A:\n    def run(self):\n        self.check(1, 2)\n        spell.check('word')\n"
+    )
+    assert [answer.exercise for path in sorted(tmp_path.glob("*.py")) for answer in reading.answers(path)] == []
+
+
+def test_a_check_that_is_not_reached_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook(tmp_path / "a.ipynb", IMPORTS, "if False:\n    check('scaled-window', 1)")
+    assert run("--in", str(tmp_path), "scaled-window") == 1
+    assert "was not reached" in capsys.readouterr().out
+    notebook(tmp_path / "a.ipynb", IMPORTS, "def main(a):\n    check('scaled-window', a)")
+    assert run("--in", str(tmp_path), "scaled-window") == 1
+    assert "nothing here calls that" in capsys.readouterr().out
+
+
+def test_the_books_own_example_is_no_answer(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "a.ipynb", "n = 'x'\ncheck(n, 1)  # wrong on purpose", "check('x', 2)")
+    assert loaded(path) == 2
+
+
+SOURCE = "from transformer_lib.exercises import check\nword = 'ã'\ncheck('x', word)\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SOURCE.encode(),
+        SOURCE.encode("utf-8-sig"),
+        SOURCE.replace("\n", "\r\n").encode(),
+        SOURCE.replace("\n", "\r").encode(),
+        SOURCE.encode("utf-16"),
+        ("# -*- coding: latin-1 -*-\n" + SOURCE).encode("latin-1"),
+        ("# %%\n" + SOURCE.replace("word", "# %%\n%matplotlib inline\nword", 1)).encode(),
+    ],
+    ids=["utf-8", "mark", "crlf", "cr", "utf-16", "declared", "percent"],
+)
+def test_modules_in_every_encoding(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.py").write_bytes(content)
+    assert [loaded(path) for path in reading.find_files([tmp_path])] == ["ã"]
+
+
+def test_notebooks_of_every_form(tmp_path: Path) -> None:
+    cells = [{"cell_type": "code", "source": SOURCE}, {"cell_type": "markdown", "source": "é"}]
+    old = [{"cell_type": "code", "input": SOURCE.splitlines(keepends=True), "language": "python"}]
+    whole = json.dumps({"cells": cells, "nbformat": 4}, ensure_ascii=False)
+    for number, content in enumerate(
+        [
+            whole.encode(),
+            whole.encode("utf-8-sig"),
+            whole.encode("utf-16"),
+            json.dumps({"cells": cells}, indent=1).replace("\n", "\r\n").encode(),
+            json.dumps({"worksheets": [{"cells": old}], "nbformat": 3}).encode(),
+        ]
+    ):
+        (tmp_path / f"{number}.ipynb").write_bytes(content)
+    found = reading.find_files([tmp_path])
+    assert [loaded(path) for path in found] == ["ã"] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.py", SOURCE.encode("latin-1")),
+        ("a.py", b"# coding: klingon\ncheck('x', 1)"),
+        (
+            "a.ipynb",
+            json.dumps({"cells": [{"cell_type": "code", "source": SOURCE}]}, ensure_ascii=False).encode("latin-1"),
+        ),
+        ("a.ipynb", b'["check"]'),
+        ("a.ipynb", b'{"cells": [{"cell_type": "code", "source": 3}], "x": "check"}'),
+        ("a.ipynb", b'{"check": ' + b"[" * 100_000),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(
+    tmp_path: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "b.py").write_text(IMPORTS + "\n" + RIGHT)
+    assert len(cli.collect([str(tmp_path)])["scaled-window"]) == 1
+    assert str(tmp_path / name) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["check('x', '\0')", "(" * 2000 + "\ncheck('x', 1)"], ids=["nul", "deep"])
+def test_sources_that_no_parser_takes(tmp_path: Path, source: str) -> None:
+    (tmp_path / "a.py").write_text(source)
+    [answer] = reading.answers(tmp_path / "a.py")
+    assert (answer.exercise, "SyntaxError" in answer.problem) == ("x", True)
+
+
 # ---- The command line.
 
 
@@ -213,7 +466,7 @@ def test_the_best_of_several_answers_counts(tmp_path: Path, capsys: pytest.Captu
     ("cell", "says"),
     [
         ("x = 1 / 0\n" + RIGHT, "the code before the check stops with ZeroDivisionError"),
-        ("import os\nos._exit(1)\n" + RIGHT, "the process ended"),
+        ("import os\nos._exit(1)\n" + RIGHT, "ended the whole process"),
         ("def window_mask(:\n" + RIGHT, "SyntaxError"),
     ],
 )

@@ -16,17 +16,19 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from transformer_lib.exercises import exercises, find, isolation, progress, reading
-from transformer_lib.exercises.checking import examine
+from transformer_lib.exercises import checking, exercises, find, isolation, progress, reading
 from transformer_lib.exercises.exercise import CHAPTERS, Exercise
 from transformer_lib.exercises.reading import Answer
 from transformer_lib.exercises.report import Report
 from transformer_lib.exercises.watching import Watch
 
-#: How long a notebook's own cells may run before an answer is there, in seconds.
-LOADING = 120.0
+#: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
+LOADING = 60.0
+#: How long an answer's own cell may run at least, in seconds.
+CELL = 10.0
 #: How often --watch looks at the files, in seconds.
 PERIOD = 0.5
 
@@ -90,6 +92,8 @@ def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
             for answer in reading.answers(path):
                 if answer.exercise in found:
                     found[answer.exercise].append(answer)
+                elif not answer.exercise:
+                    print(f"{answer.path}: {answer.place}: {answer.problem}", file=sys.stderr)
                 else:
                     print(f"{answer.place}: there is no exercise {answer.exercise!r}", file=sys.stderr)
         except (ValueError, OSError) as error:
@@ -97,39 +101,30 @@ def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
     return found
 
 
-def judge(exercise: Exercise, answer: Answer) -> Report:
+def judge(exercise: Exercise, answer: Answer, fork: bool | None = None) -> Report:
     """Run what an answer depends on, then check it; both in one isolated process."""
     if answer.problem:
         return Report(exercise.id, exercise.title, "raised", (f"{answer.place}: {answer.problem}",))
 
     def work(mark: isolation.Mark) -> Report:
         os.environ.setdefault("MPLBACKEND", "Agg")
-        mark("your own cells")
+        mark("your other cells", LOADING)
         watch = Watch((), ())
         try:
             with watch.watching():
-                value = answer.load()
-        except NotImplementedError as error:
-            if not error.args:
-                return Report(exercise.id, exercise.title, "todo", ("Not attempted yet.",))
-            return _stopped(error)
+                value = answer.load(lambda: mark("the cell of your answer", max(exercise.seconds, CELL)))
         except Exception as error:
-            return _stopped(error)
-        mark("the answer")
-        return examine(exercise, value, isolated=False)
+            if isinstance(error, NotImplementedError) and not error.args:
+                return checking.not_finished(exercise, error, None)
+            says = f"the code before the check stops with {checking.told_error(error)}"
+            return Report(exercise.id, exercise.title, "raised", (says,))
+        return checking.judged(exercise, value, mark)
 
-    def _stopped(error: Exception) -> Report:
-        says = f"{answer.place}: the code before the check stops with {type(error).__name__}: {error}"
-        return Report(exercise.id, exercise.title, "raised", (says,))
-
-    ended = isolation.run(work, exercise.seconds + LOADING)
-    if ended.value is not None:
-        return ended.value
-    if ended.how == "endless":
-        says = f"{answer.place}: still running after {exercise.seconds + LOADING:g} seconds, in {ended.reached}."
-        return Report(exercise.id, exercise.title, "endless", (says,))
-    says = f"{answer.place}: the process ended in {ended.reached}. Does it take too much memory, or call exit?"
-    return Report(exercise.id, exercise.title, "crashed", (says,))
+    ended = isolation.run(work, LOADING, fork=fork)
+    report = ended.value if ended.value is not None else checking.stopped(exercise, ended)
+    if report.verdict in ("raised", "endless", "crashed", "memory"):
+        report = replace(report, says=(f"{answer.place}: {report.says[0]}", *report.says[1:]))
+    return report
 
 
 def _best(

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,13 @@ from transformer_lib.exercises.watching import READY_MADE, Watch
 
 _HERE = Path(__file__).parent
 _TORCH = Path(torch.__file__).parent
-_NOT_YET = "Not attempted yet."
+NOT_YET = "Not attempted yet."
+#: How many times as long as the book's code an answer may run, beside the exercise's own least time.
+TIMES = 10
+#: How long the book's own code may take for a check, in seconds; only a machine that stands still takes so long.
+OWN = 120.0
+#: Predictions of these types are compared in the session itself: they have no code of the learner's.
+_DATA = (bool, int, float, complex, str, Tensor, np.ndarray)
 
 
 def examine(
@@ -53,34 +60,58 @@ def examine(
     Returns:
         What is to be said.
     """
-    if answer is ... or answer is None:
-        return _report(exercise, "todo", _NOT_YET)
-    if isinstance(exercise, Predict):
-        return _predict(exercise, answer)
-
-    def work(mark: isolation.Mark) -> Report:
-        judge = _explore if isinstance(exercise, Explore) else _implement
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wrong code, the misconceptions too, may well overflow
-            try:
-                return judge(exercise, answer, seed, mark)  # type: ignore[arg-type]
-            except MemoryError:
-                return _memory(exercise)
-
     if not isolated:
-        return work(lambda text: None)
-    ended = isolation.run(work, exercise.seconds, fork=fork)
-    if ended.value is not None:
-        return ended.value
+        return judged(exercise, answer, lambda step, seconds=None: None, seed)
+    if answer is None or answer is ... or (isinstance(exercise, Predict) and type(answer) in _DATA):
+        return judged(exercise, answer, lambda step, seconds=None: None)  # nothing of the learner's runs
+    ended = isolation.run(lambda mark: judged(exercise, answer, mark, seed), OWN, fork=fork)
+    report = ended.value if ended.value is not None else stopped(exercise, ended)
+    if not ended.within:
+        return report
+    note = (
+        "This was checked within your session, because it could not be carried into a process of its own "
+        f"({_shortened(ended.within)}). What your code changes there stays changed."
+    )
+    return replace(report, note=note)
+
+
+def judged(exercise: Exercise, answer: Any, mark: isolation.Mark, seed: int = 0) -> Report:
+    """Check an answer in place. See :func:`examine`; ``mark`` is called before each step."""
+    if answer is None or answer is ...:
+        return _report(exercise, "todo", NOT_YET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wrong code, the misconceptions too, may well overflow
+        try:
+            if isinstance(exercise, Predict):
+                return _predict(exercise, answer)
+            judge = _explore if isinstance(exercise, Explore) else _implement
+            return judge(exercise, answer, seed, mark)  # type: ignore[arg-type]
+        except MemoryError:
+            return _memory(exercise)
+        except Exception as error:  # for instance of a result whose == raises
+            return _report(exercise, "type", f"What you give cannot be compared: {told_error(error)}")
+
+
+def stopped(exercise: Exercise, ended: isolation.Ended[Any]) -> Report:
+    """What is to be said of code that did not return."""
     while_ = f" while this was checked: {ended.reached}" if ended.reached else ""
     if ended.how == "endless":
-        says = [f"Your code was still running after {exercise.seconds:g} seconds{while_}. Is there a loop without end?"]
+        after = f"after {ended.limit:.3g} seconds of running time"
+        says = [f"Your code was stopped {after}{while_}. Is there a loop without end?"]
         if ended.abandoned:
             says.append("It could not be stopped, and goes on in the background: restart the kernel.")
         return _report(exercise, "endless", *says)
-    return _report(
-        exercise, "crashed", f"Your code ended the whole process{while_}. Did it take too much memory, or call exit?"
-    )
+    if ended.how == "memory":
+        return _memory(exercise)
+    if ended.how == "swarm":
+        return _report(exercise, "crashed", f"Your code begins one process after another{while_}.")
+    with_ = f", with {_shortened(ended.reason)}" if ended.reason else ""
+    says = [f"Your code ended the whole process{while_}{with_}. Did it take too much memory, or call exit?"]
+    return _report(exercise, "crashed", *says)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def passage(exercise: Exercise, see: str) -> str:
@@ -111,6 +142,43 @@ def _memory(exercise: Exercise) -> Report:
     return _report(
         exercise, "memory", "Your code asks for more memory than a check may take. Which tensor is so large, and why?"
     )
+
+
+def not_finished(exercise: Exercise, error: NotImplementedError, answer: Any, stage: str = "") -> Report:
+    """What is to be said where a stub's NotImplementedError is left: nothing was attempted, or what is missing.
+
+    Args:
+        exercise: its declaration.
+        error: what was raised.
+        answer: what was handed in.
+        stage: what failed, where other calls have returned before.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if not _is_ours(frame.f_code.co_filename)]
+    if not frames:
+        return _report(exercise, "todo", NOT_YET)
+    raising = frames[-1].f_code
+    if inspect.isclass(answer):
+        codes = [part.__code__ for part in vars(answer).values() if inspect.isfunction(part)]
+    else:
+        codes = [frames[0].f_code]
+    begun = raising not in codes or any(not _is_stub(code) for code in codes)
+    if not begun and not stage:
+        return _report(exercise, "todo", NOT_YET)
+    name = raising.co_qualname.rpartition("<locals>.")[2]
+    after = f", {stage}" if stage else ""
+    says = f"You have begun. What is still missing: `{name}` raises NotImplementedError{after}."
+    return _report(exercise, "unfinished", says)
+
+
+def _is_stub(code: CodeType) -> bool:
+    """Whether a function does nothing but what stubs do."""
+    return set(code.co_names) <= {"super", "__init__", "NotImplementedError"}
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file belongs to the library or to PyTorch."""
+    parents = Path(file).parents
+    return _HERE.parent in parents or _TORCH in parents
 
 
 # ---- Predict.
@@ -168,15 +236,13 @@ def _told(answer: Any) -> str:
 
 
 def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) -> Report:
-    mark("what your answer achieves")
+    mark("what your answer achieves", exercise.seconds)
     watch = Watch((), ())
     try:
         with watch.watching():
             measured = exercise.measure(answer, Draw(seed))
     except NotImplementedError as error:
-        if not error.args:
-            return _report(exercise, "todo", _NOT_YET)
-        return _raised(exercise, error, watch.printed)
+        return _raised(exercise, error, watch.printed) if error.args else not_finished(exercise, error, answer)
     except Complaint as complaint:
         return _report(exercise, "type", f"Answer with {exercise.expects}: {complaint}.", printed=watch.printed)
     except Exception as error:
@@ -254,18 +320,22 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
 
     watch = Watch((*READY_MADE, *exercise.ready_made), exercise.allowed)
     calls = list(_calls(exercise, seed))
+    start = time.process_time()
     right = [_outcome(exercise, exercise.reference, one) for one in calls]
+    limit = max(exercise.seconds, TIMES * (time.process_time() - start))
     given: list[_Outcome] = []
+    mark("", limit)
     with watch.watching():
         for one in calls:
             mark(one.stage)
             given.append(_outcome(exercise, answer, one))
             error = given[-1].error
             if isinstance(error, NotImplementedError) and not error.args:
-                return _report(exercise, "todo", _NOT_YET)
+                return not_finished(exercise, error, answer, one.stage if len(given) > 1 else "")
             if isinstance(error, RecursionError) or _is_memory(error):
                 break  # it would be so in every further call, and take long
         again = _outcome(exercise, answer, calls[0])
+    mark("", OWN)  # from here on it is the book's code that runs
     found = [r.versus(g, exercise.atol) for r, g in zip(right, given, strict=False)]
     wrong = [number for number, different in enumerate(found) if different is not None]
     printed = watch.printed
@@ -275,7 +345,7 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         if len(given) == len(calls) and all(
             a.versus(g, exercise.atol) is None for a, g in zip(as_given, given, strict=True)
         ):
-            return _report(exercise, "todo", f"{_NOT_YET} The code still does what it did when it was given to you.")
+            return _report(exercise, "todo", f"{NOT_YET} The code still does what it did when it was given to you.")
     if wrong:
         mistake = _recognize(exercise, calls, right, given, wrong)
         if mistake is not None:
@@ -306,7 +376,7 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
             "later random number of the program depends on that. Use a generator of your own."
         )
         return _report(exercise, "seed", says, printed=printed)
-    mark("its time")
+    mark("its time", 4 * limit)
     return _report(exercise, "passed", *_proved(exercise, calls, answer), printed=printed)
 
 
@@ -463,7 +533,7 @@ def _unknown(
     if isinstance(error, Complaint):
         return _report(exercise, "shape", f"{str(error)[0].upper()}{str(error)[1:]}.", printed=printed)
     if error is not None:
-        return replace(_raised(exercise, error, printed), says=(f"{at}: {_told_error(error)}",), shown=shown)
+        return replace(_raised(exercise, error, printed), says=(f"{at}: {told_error(error)}",), shown=shown)
     if right[number].error is not None:
         wanted = right[number].error
         says = f"{at}: a {type(wanted).__name__} should be raised, and your code returns {kind(given[number].result)}."
@@ -497,19 +567,22 @@ def _shown_input(exercise: Implement, one: Case) -> str:
     return "\n".join(lines)
 
 
-def _told_error(error: Exception) -> str:
+def told_error(error: Exception) -> str:
     """An exception with the learner's line that it passed last."""
-    text = f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}".removesuffix(": ")
+    try:
+        says = str(error).strip().partition("\n")[0][:300]
+    except Exception:  # its own __str__ may be wrong, too
+        says = ""
+    text = f"{type(error).__name__}: {says}".removesuffix(": ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if _HERE not in path.parents and _TORCH not in path.parents and _HERE.parent not in path.parents:
+        if not _is_ours(frame.filename):
             line = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
             return f"{text} (line {frame.lineno}: `{line}`)" if line else f"{text} (line {frame.lineno})"
     return text
 
 
 def _raised(exercise: Exercise, error: Exception, printed: str) -> Report:
-    return _report(exercise, "raised", _told_error(error), printed=printed)
+    return _report(exercise, "raised", told_error(error), printed=printed)
 
 
 def _proved(exercise: Implement, calls: list[_Call], answer: Any) -> list[str]:

@@ -157,7 +157,7 @@ class Exercise:
         task: what to do, in one sentence.
         hints: at least two, from a nudge to nearly the way, never the answer.
         mistakes: the misconceptions.
-        seconds: the time limit of one check.
+        seconds: how long the answer may run in a check at least; more where the book's own code takes long.
     """
 
     id: str
@@ -168,7 +168,7 @@ class Exercise:
     task: str
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...] = ()
-    seconds: float = 20.0
+    seconds: float = 3.0
 
     @property
     def kind(self) -> Kind:

@@ -3,23 +3,34 @@
 An answer is what stands in a call ``check("id", answer)``. Nothing is ever written to the learner's files.
 """
 
+import __future__
+
 import ast
+import asyncio
 import contextlib
 import hashlib
-import json
+import inspect
 import linecache
 import os
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-_CALL = re.compile(r"""\bcheck\(\s*["']([\w-]+)["']""")
+from transformer_lib.exercises.calls import CAPTURE, Call, Names
+from transformer_lib.exercises.sources import parse, read_cells
+
+#: A call in code that cannot be parsed, and thus be read by its words alone.
+_CALL = re.compile(r"""\bcheck\(\s*(?:name\s*=\s*)?["']([\w-]+)["']""")
 _START = re.compile(r"\{solution-start\}\s*ex-([\w-]+)")
 _END = re.compile(r"\{solution-end\}")
+#: A comment that marks a call of ``check`` as an example of the book's, which is no learner's answer.
+_EXAMPLE = "# wrong on purpose"
+_DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,12 @@ class _Statement:
     needed: frozenset[str]
     late: frozenset[str]  # those of them that its functions look up when they are called
     handed: frozenset[str]  # names that it hands to a call, which may change them: `fit(model, …)`
+    flags: int  # of the compiler, from __future__
+    own: bool = False  # of the answer's own cell
+
+
+class _Reached(BaseException):
+    """Thrown where the call of ``check`` stands that is looked for, to go no further."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +57,11 @@ class Answer:
     """An answer in a learner's file, with the statements that it depends on.
 
     Attributes:
-        exercise: the id in the call.
+        exercise: the id in the call; empty where a call is not understood, and then ``problem`` says why.
         path: the file.
         place: the cell or line, for people.
+        statements: to be run first.
+        expression: then gives the answer. Without one, the last statement holds the call of ``check``.
         problem: why it cannot be run, for instance a syntax error; else empty.
         fingerprint: changes if any of its statements does.
     """
@@ -50,28 +69,65 @@ class Answer:
     exercise: str
     path: Path
     place: str
-    statements: tuple[_Statement, ...]
-    expression: ast.expr | None
+    statements: tuple[_Statement, ...] = ()
+    expression: ast.expr | None = None
     problem: str = ""
 
     @property
     def fingerprint(self) -> str:
         nodes = [*(one.node for one in self.statements), *([self.expression] if self.expression else [])]
         text = "\n".join([self.exercise, self.problem, *(ast.dump(node) for node in nodes)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
-    def load(self) -> Any:
-        """Run the statements and return the answer. Exceptions of the learner's code pass through."""
-        assert self.expression is not None
-        namespace: dict[str, Any] = {"__name__": "__main__"}
-        sys.path.insert(0, str(self.path.parent))
+    def load(self, own: Callable[[], None] = lambda: None) -> Any:
+        """Run the statements and return the answer. Exceptions of the learner's code pass through.
+
+        Args:
+            own: called once, before the first statement of the answer's own cell.
+
+        Raises:
+            ValueError: the code ended without a call of ``check`` for this exercise.
+        """
+        module = types.ModuleType("__main__")
+        module.__file__ = str(self.path)
+        found: list[Any] = []
+
+        def capture(name: object = "", answer: object = None) -> None:
+            if name == self.exercise:
+                found.append(answer)
+                raise _Reached
+
+        setattr(module, CAPTURE, capture)
+        before, folder = sys.modules["__main__"], str(self.path.parent)
+        sys.path.insert(0, folder)
+        sys.modules["__main__"] = module
         try:
-            with contextlib.chdir(self.path.parent or "."):
+            with contextlib.chdir(folder), contextlib.suppress(_Reached):
+                waiting = True
                 for one in self.statements:
-                    exec(compile(ast.Module([one.node], []), one.file, "exec"), namespace)
-                return eval(compile(ast.Expression(self.expression), self.place, "eval"), namespace)
+                    if waiting and one.own:
+                        own()
+                        waiting = False
+                    _run(one, vars(module))
+                if self.expression is not None:
+                    code = compile(ast.Expression(self.expression), self.place, "eval", dont_inherit=True)
+                    return eval(code, vars(module))
         finally:
-            sys.path.remove(str(self.path.parent))
+            sys.modules["__main__"] = before
+            with contextlib.suppress(ValueError):  # the learner may have removed it
+                sys.path.remove(folder)
+        if not found:
+            raise ValueError(f'check("{self.exercise}", …) was not reached')
+        return found[0]
+
+
+def _run(one: _Statement, namespace: dict[str, Any]) -> None:
+    flags = one.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(ast.Module([one.node], []), one.file, "exec", flags, dont_inherit=True)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
 
 
 def find_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -92,10 +148,10 @@ def find_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
     def calls(path: Path) -> bool:
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            content = path.read_bytes()
         except OSError:  # it may be gone again by now
             return False
-        return _CALL.search(text.replace('\\"', '"')) is not None
+        return b"check" in content.replace(b"\0", b"")  # in UTF-16 there are zeros between
 
     return [path.resolve() for path in found if calls(path)]
 
@@ -104,7 +160,7 @@ def answers(path: Path) -> list[Answer]:
     """A learner's answers in one notebook or module, in its order.
 
     Raises:
-        ValueError: the file is no notebook; the message says why.
+        ValueError: the file cannot be read; the message says why.
     """
     return list(_answers(path, _cells(path, {})))
 
@@ -127,16 +183,8 @@ def _cells(path: Path, kept: dict[str, None] | None) -> Iterator[tuple[str, str,
         kept: the exercises whose solutions are kept, and then stand before their stub's ``check``; ``None``: all, in
             their own places.
     """
-    if path.suffix == ".py":
-        yield "", path.name, path.read_text(encoding="utf-8")
-        return
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        parsed = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a notebook of version 4: {type(error).__name__}: {error}") from error
     inside, count, waiting = "", 0, None
-    for kind, source in parsed:
+    for kind, source in read_cells(path):
         if kind == "markdown":
             if start := _START.search(source):
                 inside = start[1]
@@ -149,7 +197,7 @@ def _cells(path: Path, kept: dict[str, None] | None) -> Iterator[tuple[str, str,
             count += 1
             if inside and kept is not None and inside not in kept:
                 continue
-            cell = (inside, f"{path.name}, cell {count}", source)
+            cell = (inside, _place(path, count), source)
             named = _CALL.search(source)
             if not inside and kept and named and named[1] in kept:
                 waiting = (cell[0], cell[1], _only_checks(source))
@@ -157,61 +205,135 @@ def _cells(path: Path, kept: dict[str, None] | None) -> Iterator[tuple[str, str,
                 yield cell
 
 
+def _place(path: Path, count: int) -> str:
+    return path.name if path.suffix == ".py" else f"{path.name}, cell {count}"
+
+
 def _only_checks(source: str) -> str:
     """Of a stub's cell, the call of ``check`` alone."""
-    calls = [node for node in ast.parse(source).body if _checked(node)]
-    return "\n".join(ast.unparse(node) for node in calls)
+    tree, _ = parse(source)
+    return "\n".join(ast.unparse(node) for node in tree.body if any(Names().calls(node)))
 
 
 def _answers(path: Path, cells: Iterable[tuple[str, str, str]]) -> Iterator[Answer]:
+    notebook = path.suffix == ".ipynb"
     before: list[_Statement] = []
     imported: set[str] = set()
+    names = Names()
+    flags = 0
+    defined: dict[str, _Waiting] = {}  # the functions in which `check` is called
     for _, place, source in cells:
-        source = _plain(source)
         file = f"<{place}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         try:
-            nodes = ast.parse(source).body
+            tree, text = parse(source)
         except SyntaxError as error:
             line = (error.text or "").strip()
             problem = f"SyntaxError: {error.msg} (line {error.lineno}: `{line}`)"
-            for name in _CALL.findall(source):
-                yield Answer(name, path, place, (), None, problem)
+            found = _CALL.findall(source)
+            if not found and "check(" in source:
+                found = [""]
+            for name in found:
+                yield Answer(name, path, place, problem=problem)
             continue
+        lines = text.splitlines(keepends=True) or [""]
+        linecache.cache[file] = (len(text), None, lines, file)
         here: list[_Statement] = []
-        for node in nodes:
-            if (found := _checked(node)) is not None:
-                name, expression = found
-                where = place if path.suffix == ".ipynb" else f"{place}, line {node.lineno}"
-                yield Answer(name, path, where, _slice(before, here, expression, path), expression)
+        for node in tree.body:
+            if isinstance(node, ast.Pass):
+                continue  # or what was a magic
+            names.learn(node)
+            if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                for alias in node.names:
+                    flags |= getattr(__future__, alias.name).compiler_flag
+            calls = [call for call in names.calls(node) if _EXAMPLE not in lines[(call.node.end_lineno or 1) - 1]]
+            where = place if notebook else f"{place}, line {node.lineno}"
+            understood = [call for call in calls if call.exercise and call.answer is not None]
+            for call in calls:
+                if call not in understood:
+                    problem = f"this call of check is not understood: `{ast.unparse(call.node)}`"
+                    yield Answer("", path, where, problem=problem)
+            direct = isinstance(node, ast.Expr) and any(node.value is call.node for call in calls)
+            if direct and understood:
+                [call] = understood
+                yield _direct(call, before, here, path, where)
+                continue
+            one = _statement(names.captured(node) if calls else node, file, imported, flags)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported |= one.defined
+            if isinstance(node, _DEFINITIONS):
+                if understood or one.late & set(defined):  # a function that calls such a function
+                    wanted = understood + [call for name in one.late & set(defined) for call in defined[name].calls]
+                    defined[node.name] = _Waiting(node, where, wanted)
             else:
-                here.append(_statement(node, file, imported))
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    imported |= here[-1].defined
+                for name in one.needed & set(defined):
+                    understood += defined[name].calls
+                for name in one.needed & set(defined):
+                    _settle(defined, defined[name].calls)
+                for call in understood:
+                    yield _enclosed(call, one, before, here, path, where)
+            here.append(one)
         before += here
+    for waiting in list(defined.values()):
+        yield from _never_called(waiting, before, path, flags)
 
 
-def _plain(source: str) -> str:
-    """Source without the lines that only IPython understands."""
-    return "\n".join("" if re.match(r"\s*[%!?]", line) else line for line in source.splitlines())
+@dataclass(frozen=True)
+class _Waiting:
+    """A definition that calls ``check``, as long as nothing that calls it is found."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    place: str
+    calls: list[Call]
 
 
-def _checked(node: ast.stmt) -> tuple[str, ast.expr] | None:
-    """The exercise and the answer in a statement ``check("id", answer)``."""
-    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-        return None
-    function, arguments = node.value.func, list(node.value.args)
-    arguments += [keyword.value for keyword in node.value.keywords if keyword.arg == "answer"]
-    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-    if name != "check" or len(arguments) != 2:
-        return None
-    first = arguments[0]
-    return (first.value, arguments[1]) if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+def _settle(defined: dict[str, _Waiting], calls: list[Call]) -> None:
+    for name in [name for name, one in defined.items() if any(call in calls for call in one.calls)]:
+        del defined[name]
 
 
-def _statement(node: ast.stmt, file: str, imported: set[str]) -> _Statement:
+def _direct(call: Call, before: list[_Statement], here: list[_Statement], path: Path, place: str) -> Answer:
+    """``check("id", answer)`` as a statement of its own."""
+    expression = call.answer
+    assert expression is not None
+    table = symtable.symtable(ast.unparse(expression), "<answer>", "eval")
+    wanted = {symbol.get_name() for symbol in table.get_symbols()} | set(_globals(table))
+    # What is handed in may be a model that an earlier cell has trained.
+    handed = {expression.id} if isinstance(expression, ast.Name) else set()
+    return Answer(call.exercise, path, place, _slice(before, here, wanted, handed, path), expression)
+
+
+def _enclosed(
+    call: Call, one: _Statement, before: list[_Statement], here: list[_Statement], path: Path, place: str
+) -> Answer:
+    """A call within a larger statement, which is run up to the call."""
+    first = _slice(before, here, set(one.needed), set(one.handed), path)
+    return Answer(call.exercise, path, place, (*first, replace(one, own=path.suffix == ".ipynb")))
+
+
+def _never_called(waiting: _Waiting, before: list[_Statement], path: Path, flags: int) -> Iterator[Answer]:
+    """The calls in a function that the file defines and does not call: it is called as it is, as a test would be."""
+    node = waiting.node
+    if isinstance(node, ast.FunctionDef) and not _required(node.args):
+        call = ast.parse(f"{node.name}()").body[0]
+        one = _statement(call, waiting.place, set(), flags)
+        for check in waiting.calls:
+            yield _enclosed(check, one, before, [], path, waiting.place)
+        return
+    for check in waiting.calls:
+        problem = f"check is called in `{node.name}`, and nothing here calls that (line {check.node.lineno})"
+        yield Answer(check.exercise, path, waiting.place, problem=problem)
+
+
+def _required(arguments: ast.arguments) -> bool:
+    positional = len(arguments.posonlyargs) + len(arguments.args) > len(arguments.defaults)
+    return positional or any(default is None for default in arguments.kw_defaults)
+
+
+def _statement(node: ast.stmt, file: str, imported: set[str], flags: int) -> _Statement:
     table = symtable.symtable(ast.unparse(node), file, "exec")
     defined = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
+    if any(isinstance(part, ast.ImportFrom) and part.names[0].name == "*" for part in ast.walk(node)):
+        defined.add("*")  # whatever is needed may come from there
     late = set(_globals(table))
     needed = {s.get_name() for s in table.get_symbols() if s.is_referenced()} | late
     changed = set(_changed(node))
@@ -220,7 +342,7 @@ def _statement(node: ast.stmt, file: str, imported: set[str]) -> _Statement:
         changed -= imported
     calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
     handed = {argument.id for call in calls for argument in call.args if isinstance(argument, ast.Name)}
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+    if isinstance(node, _DEFINITIONS):
         handed = set()
     # Only what replaces a name for certain hides its earlier meaning.
     certain = isinstance(
@@ -233,7 +355,7 @@ def _statement(node: ast.stmt, file: str, imported: set[str]) -> _Statement:
         | ast.Assign
         | ast.AnnAssign,
     )
-    hidden = defined - changed if certain else set()
+    hidden = defined - changed - {"*"} if certain else set()
     return _Statement(
         node,
         file,
@@ -242,6 +364,7 @@ def _statement(node: ast.stmt, file: str, imported: set[str]) -> _Statement:
         needed=frozenset(needed | changed),
         late=frozenset(late),
         handed=frozenset(handed),
+        flags=flags,
     )
 
 
@@ -274,16 +397,21 @@ def _root(node: ast.AST) -> Iterator[str]:
 
 
 def _slice(
-    before: list[_Statement], here: list[_Statement], expression: ast.expr, path: Path
+    before: list[_Statement], here: list[_Statement], wanted: set[str], handed: set[str], path: Path
 ) -> tuple[_Statement, ...]:
-    """The statements that an answer depends on: those of its cell, and of earlier cells those that they need."""
-    table = symtable.symtable(ast.unparse(expression), "<answer>", "eval")
-    wanted = {symbol.get_name() for symbol in table.get_symbols()} | set(_globals(table))
+    """The statements that an answer depends on: those of its cell, and of earlier cells those that they need.
+
+    Args:
+        before: the statements of earlier cells.
+        here: those of the same cell.
+        wanted: the names that the answer needs.
+        handed: those of them whose objects earlier statements may have changed by a call.
+        path: the file.
+    """
     # A module has no cells: there, only what is needed is run.
-    own = here if path.suffix == ".ipynb" else []
+    own = [replace(one, own=True) for one in here] if path.suffix == ".ipynb" else []
     earlier = [*before, *([] if path.suffix == ".ipynb" else here)]
-    # What is handed in may be a model that an earlier cell has trained.
-    handed = {expression.id} if isinstance(expression, ast.Name) else set()
+    wanted = {*wanted, "*"}
     chosen: list[_Statement] = []
     while True:
         needed = set(wanted)

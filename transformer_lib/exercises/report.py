@@ -7,6 +7,7 @@ from typing import Literal
 
 Verdict = Literal[
     "todo",  # not attempted yet
+    "unfinished",  # begun, with a part that is missing
     "passed",
     "mistake",  # a known misconception
     "differs",  # another result than expected
@@ -45,6 +46,7 @@ class Report:
         shown: input, expected and given, in lines; or empty.
         printed: what the answer printed while it was checked.
         mistake: the name of the misconception, where one was recognized.
+        note: what else is to be known, about the check and not about the answer.
     """
 
     exercise: str
@@ -55,6 +57,7 @@ class Report:
     shown: str = ""
     printed: str = ""
     mistake: str = ""
+    note: str = ""
 
     @property
     def mark(self) -> str:
@@ -69,13 +72,15 @@ class Report:
             lines += ["", *self.shown.splitlines()]
         if self.printed:
             lines += ["", "Your code printed:", *self.printed.splitlines()]
+        if self.note:
+            lines += ["", self.note]
         return "\n".join([lines[0], *(f"  {line}".rstrip() for line in lines[1:])])
 
     def _repr_html_(self) -> str:
         color = _LOOKS.get(self.verdict, _FAILED)[1]
         says = [*self.says, *([f"See {self.see}."] if self.see else [])]
         head = f"<strong>{self.mark} {html.escape(self.title)}</strong>"
-        if self.verdict == "todo":
+        if self.verdict == "todo" and not self.note:
             return panel(f"{head} · {marked_up(' '.join(self.says))}", color)
         pieces = [head]
         pieces += [f'<p style="margin:.2rem 0">{marked_up(text)}</p>' for text in says]
@@ -86,6 +91,8 @@ class Report:
                     '<pre style="margin:.3rem 0;padding:.3rem .5rem;overflow-x:auto;background:transparent;'
                     f'color:inherit" tabindex="0">{html.escape(text)}</pre>'
                 )
+        if self.note:
+            pieces.append(f'<p style="margin:.2rem 0"><small>{html.escape(self.note)}</small></p>')
         return panel("".join(pieces), color)
 
 
