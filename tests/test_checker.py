@@ -1,10 +1,14 @@
 """The checker survives anything that a learner writes, and says what it was."""
 
+import io
 import math
+import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,7 @@ from transformer_lib.exercises.exercise import (
     case,
     with_weights,
 )
+from transformer_lib.exercises.printing import say
 from transformer_lib.exercises.report import Report
 
 EXERCISE = find("scaled-dot-product-attention")
@@ -513,11 +518,88 @@ def test_check_prints_and_keeps_progress(tmp_path: Any, monkeypatch: pytest.Monk
     assert list(progress.states()) == ["scaled-dot-product-attention"]
 
 
-def test_progress_that_cannot_be_written_is_no_error(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv(progress.FOLDER_VARIABLE, str(tmp_path / "file"))
-    progress.record(Report("a", "A", "passed", ()))
+@pytest.mark.parametrize("home", ["a file", "/dev/null", "~nobody-at-all", "a folder in its place", "a pipe", "\0"])
+def test_a_check_is_judged_though_progress_cannot_be_kept(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    if home == "a file":
+        folder.rmdir()
+        folder.write_text("")
+    elif home == "a folder in its place":
+        (folder / "progress.jsonl").mkdir()
+    elif home == "a pipe":
+        os.mkfifo(folder / "progress.jsonl")
+    else:
+        folder = Path(home)
+    monkeypatch.setattr(progress.os, "environ", {**os.environ, progress.FOLDER_VARIABLE: str(folder)})
+    check("attention-shapes", (3, 4))
+    shown = capsys.readouterr().out
+    assert "Two shapes" in shown
+    assert "Your progress could not be kept: " in shown
     assert progress.states() == {}
+    check("attention-shapes", ...)  # nothing was to be kept
+    assert "progress" not in capsys.readouterr().out
+
+
+def test_a_full_disk_and_a_missing_home_fail_no_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(progress, "_append", full)
+    check("attention-shapes", (3, 4))
+    assert "could not be kept: [Errno 28] No space left on device" in capsys.readouterr().out
+    monkeypatch.undo()
+    for name in (progress.FOLDER_VARIABLE, "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    check("attention-shapes", (3, 4))
+    assert "could not be kept: Could not determine home directory." in capsys.readouterr().out
+    assert progress.states() == {}
+
+
+def test_damaged_progress_loses_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(progress.FOLDER_VARIABLE, str(tmp_path))
+    progress.record(Report("a", "A", "passed", ()))
+    with progress.path().open("ab") as file:
+        file.write(b'\xff\xfe\x00\n{"exercise": ["a"], "verdict": "passed"}\n{"exercise": "c", "verdict": [1]}\n')
+        file.write(b"[" * 100_000 + b'\n{"exercise": "d", "verdict": "best"}\n{"exercise": "cut o')
+    progress.record(Report("b", "B", "differs", (), mistake="\udc80"))
+    assert {name: state.verdict for name, state in progress.states().items()} == {"a": "passed", "b": "differs"}
+    assert progress.path().read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8", None, "no-such-encoding"])
+def test_a_report_is_printed_in_every_encoding(encoding: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            if encoding not in (None, "no-such-encoding"):
+                text.encode(encoding)  # as a pipe does
+            return super().write(text)
+
+    Stream.encoding = encoding  # type: ignore[assignment]
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    say(Report("a", "√d × 2", "passed", ("“Right” – it is…", "ação")))
+    assert stream.getvalue().startswith({"utf-8": "✓ √d × 2", None: "✓ √d × 2", "cp1252": "+ sqrtd × 2",
+                                         "latin-1": "+ sqrtd × 2"}.get(encoding, "+ sqrtd x 2"))  # fmt: skip
+    if encoding == "ascii":
+        assert '"Right" - it is...' in stream.getvalue()
+    monkeypatch.setattr(sys, "stdout", None)
+    say("nobody hears")
+
+
+@pytest.mark.parametrize("name", [3, ["scaled-window"], right, None])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match="name comes first"):
+        check(name, right)
 
 
 def test_hints_come_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -521,6 +521,41 @@ def test_unknown_exercises_and_broken_files_are_named(tmp_path: Path, capsys: py
     assert "b.ipynb is not a notebook" in told
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C"},
+        {"PYTHONIOENCODING": "cp1252:strict", "HOME": "/dev/null", progress.FOLDER_VARIABLE: "~nobody-at-all"},
+    ],
+    ids=["ascii", "cp1252, homeless"],
+)
+def test_the_command_prints_everywhere(tmp_path: Path, settings: dict[str, str]) -> None:
+    folder = tmp_path / "ação ✓"
+    folder.mkdir()
+    notebook(folder / "à.ipynb", IMPORTS, RIGHT)
+    (folder / "broken ✓.ipynb").write_text('{"cells": "check"')
+    for what in ([], ["scaled-window"]):
+        command = [sys.executable, "-m", "transformer_lib.exercises", "--in", str(folder), *what]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        assert b"+ " in done.stdout
+        assert b"is not a notebook" in done.stderr
+        if progress.FOLDER_VARIABLE in settings:
+            assert b"progress could not be kept" in done.stdout + done.stderr
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "transformer_lib.exercises", "--in", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_watch_checks_on_save(tmp_path: Path) -> None:
     path = notebook(tmp_path / "mine.ipynb", IMPORTS, STUB)
     command = [sys.executable, "-u", "-m", "transformer_lib.exercises", "--watch", "--in", str(tmp_path)]

@@ -12,6 +12,7 @@ from typing import Any
 from transformer_lib.exercises import progress
 from transformer_lib.exercises.checking import examine
 from transformer_lib.exercises.exercise import CHAPTERS, Exercise
+from transformer_lib.exercises.printing import say
 from transformer_lib.exercises.report import Report, marked_up, panel
 
 __all__ = ["check", "examine", "exercises", "find", "hint"]
@@ -41,8 +42,10 @@ def find(name: str) -> Exercise:
     import difflib
 
     known = exercises()
+    if not isinstance(name, str):
+        raise ValueError(f'the exercise\'s name comes first, as text: check("…", …); got {type(name).__name__}')
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise ValueError(f"there is no exercise {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     return known[name]
 
@@ -58,9 +61,7 @@ def check(name: str, answer: Any) -> None:
         ValueError: there is no such exercise.
     """
     exercise = find(name)
-    report = examine(exercise, answer)
-    progress.record(report)
-    _show(report)
+    _show(progress.record(examine(exercise, answer)))
 
 
 def hint(name: str) -> None:
@@ -94,9 +95,9 @@ def _show(thing: Report | Hint) -> None:
         from IPython.core.getipython import get_ipython
         from IPython.display import display
     except ImportError:
-        print(thing)
+        say(thing)
         return
     if get_ipython() is None:
-        print(thing)
+        say(thing)
     else:
         display(thing)  # type: ignore[no-untyped-call]

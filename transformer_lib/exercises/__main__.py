@@ -21,6 +21,7 @@ from pathlib import Path
 
 from transformer_lib.exercises import checking, exercises, find, isolation, progress, reading
 from transformer_lib.exercises.exercise import CHAPTERS, Exercise
+from transformer_lib.exercises.printing import say
 from transformer_lib.exercises.reading import Answer
 from transformer_lib.exercises.report import Report
 from transformer_lib.exercises.watching import Watch
@@ -64,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.watch:
             return _watch(places, names)
         return _check(places, names) if names else _list(places)
+    except BrokenPipeError:  # the reader, for instance `head`, has seen enough
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
+        return 141
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        say(error, error=True)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -93,11 +98,11 @@ def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
                 if answer.exercise in found:
                     found[answer.exercise].append(answer)
                 elif not answer.exercise:
-                    print(f"{answer.path}: {answer.place}: {answer.problem}", file=sys.stderr)
+                    say(f"{answer.path}: {answer.place}: {answer.problem}", error=True)
                 else:
-                    print(f"{answer.place}: there is no exercise {answer.exercise!r}", file=sys.stderr)
+                    say(f"{answer.place}: there is no exercise {answer.exercise!r}", error=True)
         except (ValueError, OSError) as error:
-            print(error, file=sys.stderr)
+            say(error, error=True)
     return found
 
 
@@ -139,7 +144,7 @@ def _best(
     best: Report | None = None
     for answer in found:
         report = judge(exercise, answer)
-        progress.record(report, answer.fingerprint)
+        report = progress.record(report, answer.fingerprint)
         if best is None or best.verdict == "todo" or report.verdict == "passed":
             best = report
     return best
@@ -151,34 +156,39 @@ def _check(places: Sequence[str], names: Sequence[str]) -> int:
         report = _best(find(name), found[name], {}, fresh=True)
         assert report is not None
         status = max(status, int(report.verdict != "passed"))
-        print(_colored(report.mark, repr(report)))
+        say(_colored(report.mark, repr(report)))
     return status
 
 
 def _list(places: Sequence[str]) -> int:
     found, known = collect(places), progress.states()
     marks: dict[str, str] = {}
+    notes: dict[str, None] = {}
     for number, (name, exercise) in enumerate(exercises().items(), 1):
         _note(f"checking {number} of {len(exercises())}: {name}")
         report = _best(exercise, found[name], known, fresh=False)
-        marks[name] = report.mark if report is not None else Report(name, "", known[name].verdict, ()).mark  # type: ignore[arg-type]
+        if report is not None and report.note:
+            notes[report.note] = None
+        marks[name] = report.mark if report is not None else Report(name, "", known[name].verdict, ()).mark
     _note("")
     states = progress.states()
     passed = sum(mark == "✓" for mark in marks.values())
-    print(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
+    say(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
     for number, (chapter, title) in enumerate(CHAPTERS.items(), 1):
         inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter]
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
-        print(f"\n{number}. {title} ({chapter})  {done}/{len(inside)}")
+        say(f"\n{number}. {title} ({chapter})  {done}/{len(inside)}")
         for exercise in inside:
             mark = marks[exercise.id]
             before = "  passed before" if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
             line = f"  {mark} {exercise.id:30} {exercise.kind:10} {exercise.level:7} {exercise.minutes:3} min{before}"
-            print(_colored(mark, line))
-    print("\n✓ passed   → a mistake with a name   ✗ not right   ○ not attempted")
-    print("An id or a chapter after the command shows the full reports; --help shows more.")
+            say(_colored(mark, line))
+    say("\n✓ passed   → a mistake with a name   ✗ not right   ○ not attempted")
+    for note in notes:
+        say(note, error=True)
+    say("An id or a chapter after the command shows the full reports; --help shows more.")
     return 0
 
 
@@ -186,7 +196,7 @@ def _watch(places: Sequence[str], names: Sequence[str]) -> int:
     seen: dict[Path, float] = {}
     last: dict[str, str] = {}
     first = True
-    print("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
+    say("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
     for changed in _changes(places, seen):
         for name, found in collect([str(path) for path in changed]).items():
             for answer in found:
@@ -196,8 +206,8 @@ def _watch(places: Sequence[str], names: Sequence[str]) -> int:
                 if first:
                     continue  # as it was when the watch began
                 report = judge(find(name), answer)
-                progress.record(report, answer.fingerprint)
-                print(_colored(report.mark, f"{time.strftime('%H:%M:%S')} {report!r}"), flush=True)
+                report = progress.record(report, answer.fingerprint)
+                say(_colored(report.mark, f"{time.strftime('%H:%M:%S')} {report!r}"), flush=True)
         first = False
     return 0
 
@@ -217,9 +227,9 @@ def _changes(places: Sequence[str], seen: dict[Path, float]) -> Iterator[list[Pa
 
 
 def _show(exercise: Exercise) -> int:
-    print(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
-    print(exercise.task)
-    print(f"In the chapter “{CHAPTERS[exercise.chapter]}”; {len(exercise.hints)} hints.")
+    say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
+    say(exercise.task)
+    say(f"In the chapter “{CHAPTERS[exercise.chapter]}”; {len(exercise.hints)} hints.")
     return 0
 
 
@@ -227,7 +237,7 @@ def _hint(exercise: Exercise, number: Sequence[str]) -> int:
     wanted = number[0] if number else "1"
     if len(number) > 1 or not wanted.isdigit() or not 1 <= int(wanted) <= len(exercise.hints):
         raise ValueError(f"{exercise.id} has the hints 1 to {len(exercise.hints)}; you asked for {' '.join(number)}")
-    print(f"Hint {wanted} of {len(exercise.hints)}: {exercise.hints[int(wanted) - 1]}")
+    say(f"Hint {wanted} of {len(exercise.hints)}: {exercise.hints[int(wanted) - 1]}")
     return 0
 
 
@@ -237,15 +247,15 @@ def _bar(done: int, total: int, width: int = 30) -> str:
 
 
 def _colored(mark: str, text: str) -> str:
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    plain = sys.stdout is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ
     return text if plain or mark not in _COLORS else f"\x1b[{_COLORS[mark]}m{text}\x1b[0m"
 
 
 def _note(text: str) -> None:
     """A line that the next one overwrites; nothing where the output is kept in a file."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r{text[:width]:<{width}}\r", end="", file=sys.stderr, flush=True)
+        say(f"\r{text[:width]:<{width}}\r", error=True, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """What a learner has done: one line of JSON an event, appended to a plain file that no update of the book touches."""
 
-import contextlib
 import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
-from transformer_lib.exercises.report import Report
+from transformer_lib.exercises.report import Report, Verdict
 
 #: Names another folder for the file, for instance one that several machines share.
 FOLDER_VARIABLE = "TRANSFORMER_LIB_HOME"
@@ -25,7 +25,7 @@ class State:
         answer: what identifies the answer that was checked last, see :mod:`reading`; empty for checks in a notebook.
     """
 
-    verdict: str
+    verdict: Verdict
     passed: bool
     attempts: int
     answer: str = ""
@@ -43,10 +43,14 @@ def path() -> Path:
     return data / "transformer_lib" / "progress.jsonl"
 
 
-def record(report: Report, answer: str = "") -> None:
-    """Note a check, unless nothing was attempted. A folder that cannot be written to is no reason to fail."""
+def record(report: Report, answer: str = "") -> Report:
+    """Note a check, unless nothing was attempted.
+
+    Returns:
+        The report. Where it cannot be kept, the report says so: a check never fails for that.
+    """
     if report.verdict == "todo":
-        return
+        return report
     event = {
         "exercise": report.exercise,
         "verdict": report.verdict,
@@ -54,24 +58,41 @@ def record(report: Report, answer: str = "") -> None:
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "answer": answer,
     }
-    with contextlib.suppress(OSError):
-        path().parent.mkdir(parents=True, exist_ok=True)
-        with path().open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+    try:
+        _append(json.dumps(event).encode("ascii") + b"\n")
+    except (OSError, RuntimeError, ValueError) as error:  # no place to write; no home; a name that is no path
+        note = f"Your progress could not be kept: {error}."
+        return replace(report, note=f"{report.note} {note}".strip())
+    return report
+
+
+def _append(line: bytes) -> None:
+    where = path()
+    where.parent.mkdir(parents=True, exist_ok=True)
+    if where.exists() and not where.is_file():
+        raise OSError(f"{where} is no file")
+    with where.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a line that was cut off must not swallow this one
+                line = b"\n" + line
+        file.write(line)
 
 
 def states() -> dict[str, State]:
     """The state of every exercise that was checked. A damaged line is passed over."""
     found: dict[str, State] = {}
     try:
-        lines = path().read_text(encoding="utf-8").splitlines()
-    except OSError:
+        content = path().read_bytes() if path().is_file() else b""
+    except (OSError, RuntimeError, ValueError):
         return found
-    for line in lines:
+    for line in content.split(b"\n"):
         try:
             event = json.loads(line)
             name, verdict, answer = event["exercise"], event["verdict"], event.get("answer", "")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+        if not (isinstance(name, str) and isinstance(answer, str) and verdict in get_args(Verdict)):
             continue
         before = found.get(name, State("todo", False, 0))
         found[name] = State(verdict, before.passed or verdict == "passed", before.attempts + 1, answer)
