@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -477,9 +478,31 @@ def test_cells_that_cannot_run(tmp_path: Path, cell: str, says: str, capsys: pyt
 
 
 def test_cells_that_never_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "LOADING", -19.0)  # with the exercise's own 20 seconds: one in all
-    [answer] = reading.answers(notebook(tmp_path / "mine.ipynb", IMPORTS, "while True: pass\n" + RIGHT))
-    assert cli.judge(find("scaled-window"), answer).verdict == "endless"
+    monkeypatch.setattr(cli, "LOADING", 0.3)
+    path = notebook(tmp_path / "mine.ipynb", IMPORTS, "n = 0\nwhile True: n += 1", RIGHT.replace("1 -", "n -"))
+    [answer] = reading.answers(path)
+    report = cli.judge(find("scaled-window"), answer)
+    assert (report.verdict, "your other cells" in report.says[0]) == ("endless", True)
+
+
+def test_an_answer_in_a_file_is_carried_into_a_fresh_process(tmp_path: Path) -> None:
+    cells = (IMPORTS, "from __future__ import annotations\none = 1", RIGHT.replace("1 - width", "one - width"))
+    [answer] = reading.answers(notebook(tmp_path / "mine.ipynb", *cells))
+    report = cli.judge(find("scaled-window"), answer, fork=False)
+    assert (report.verdict, report.note) == ("passed", "")
+
+
+def test_the_answers_own_cell_may_not_run_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "CELL", 0.3)
+    exercise = replace(find("scaled-window"), seconds=0.3)
+    for cell, where in (
+        (f"while True: pass\n{RIGHT}", "the cell of your answer"),
+        (RIGHT.replace("return", "while True: pass\n    return"), "mine.ipynb, cell 2: "),
+    ):
+        [answer] = reading.answers(notebook(tmp_path / "mine.ipynb", IMPORTS, cell))
+        report = cli.judge(exercise, answer)
+        assert (report.verdict, where in report.says[0]) == ("endless", True)
+        assert "after 0.3 seconds" in report.says[0]
 
 
 def test_a_chapter_stands_for_its_exercises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -590,15 +613,33 @@ def test_a_notebook_kernel_gets_a_panel() -> None:
 
     cells = [
         v4.new_code_cell(text)
-        for text in (IMPORTS, WRONG, RIGHT, "import transformer_lib.exercises as ex\nex.hint('scaled-window')")
+        for text in (
+            IMPORTS,
+            WRONG,
+            RIGHT,
+            "import transformer_lib.exercises as ex\nex.hint('scaled-window')",
+            # The same where nothing can be forked: what the answer refers to goes with it.
+            "ex.isolation.can_fork = lambda: False\ntorch.set_default_dtype(torch.float64)\noffset = 1\n"
+            "class Late:\n    def of(self, width):\n        return offset - width",
+            "import os\ndef window_mask(length, width):\n    torch.set_default_dtype(torch.float16)\n"
+            "    return torch.ones(length, length, dtype=torch.bool).tril().triu(Late().of(width))\n"
+            "ex.check('scaled-window', window_mask)",
+            "ex.check('scaled-window', lambda length, width: window_mask(length, width) @ offset  # fails\n)",
+            "ex.check('scaled-window', lambda length, width: os._exit(1))",
+            "assert torch.get_default_dtype() == torch.float64",
+        )
     ]
     client = NotebookClient(v4.new_notebook(cells=cells), timeout=60, kernel_name="python3")
     client.execute()
-    for cell, words in zip(cells[1:], ("one key too wide", "times as long as the book", "Hint 1 of"), strict=True):
+    said = ("one key too wide", "times as long as the book", "Hint 1 of")
+    elsewhere = ("times as long as the book", "# fails", "ended the whole process")
+    assert not cells[4].outputs
+    for cell, words in zip([*cells[1:4], *cells[5:8]], said + elsewhere, strict=True):
         [output] = cell.outputs
         assert words in output.data["text/html"]
         assert "exercise-report" in output.data["text/html"]
         assert words in output.data["text/plain"]
+        assert "within your session" not in output.data["text/plain"]
 
 
 def test_examine_is_what_a_page_can_use() -> None:
