@@ -295,6 +295,85 @@ def test_two_mistakes_at_once_name_the_first() -> None:
     assert verdict(answer).mistake == "by-width"
 
 
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        torch.no_grad(),
+        torch.inference_mode(),
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.device("meta"),
+        np.errstate(all="raise"),
+    ],
+    ids=["no_grad", "inference", "autocast", "device", "errstate"],
+)
+def test_the_surroundings_of_the_call_do_not_matter(surroundings: Any) -> None:
+    with surroundings:
+        assert verdict(right).verdict == "passed"
+        assert (
+            verdict(then(lambda q, o, w: (o.detach(), w.detach()))).says[0].endswith("the result is cut off from it.")
+        )
+
+
+class Hostile:
+    """Whatever is done with it fails."""
+
+    def __eq__(self, other: object) -> bool:
+        raise KeyError("no")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        raise KeyError("no")
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+def _speechless(query: Tensor, output: Tensor, weights: Tensor) -> Any:
+    raise Speechless
+
+
+async def _later(*_: Any) -> Any:
+    return None
+
+
+_ENDLESS: list[Any] = []
+_ENDLESS.append(_ENDLESS)
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (lambda q, o, w: (Hostile(), w), {"type"}),
+        (lambda q, o, w: Hostile(), {"type"}),
+        (_speechless, {"raised"}),
+        (lambda q, o, w: (10**400, w), {"type"}),
+        (lambda q, o, w: (o.to_sparse(), w), {"type"}),
+        (lambda q, o, w: (o.to("meta"), w), {"type"}),
+        (lambda q, o, w: (np.array([None]), w), {"type"}),
+        (lambda q, o, w: _ENDLESS, {"type", "length", "recursion"}),
+        (lambda q, o, w: (n for n in (o, w)), {"type"}),
+        (lambda q, o, w: _later().close() or _later, {"type"}),
+        (lambda q, o, w: os.closerange(3, 1000), {"crashed"}),
+        (lambda q, o, w: (sys.stdout.close(), (o, w))[1], {"passed"}),
+        (lambda q, o, w: setattr(torch, "equal", None) or (o, w), {"type", "passed"}),
+    ],
+)
+def test_nothing_raises_out_of_a_check(change: Any, kinds: set[str]) -> None:
+    report = verdict(then(change))
+    assert report.verdict in kinds, report
+    assert repr(report)
+
+
+@pytest.mark.parametrize("answer", [_ENDLESS, {}, object(), Hostile(), 10**400, (10**400, 1), math.nan, right, b"x",
+                                    np.array([None]), torch.zeros(2, device="meta"), 1 + 2j, "1" * 10_000])  # fmt: skip
+def test_nothing_raises_out_of_a_prediction(answer: Any) -> None:
+    for name in ("attention-shapes", "decoding-greedy"):
+        assert examine(find(name), answer).verdict in ("type", "differs", "length")
+
+
 def test_the_parent_may_have_used_threads_and_gradients() -> None:
     # A forked child has none of its parent's threads; a check that needs them would never end.
     threads = torch.get_num_threads()
@@ -529,6 +608,8 @@ def test_a_check_is_judged_though_progress_cannot_be_kept(
         folder.write_text("")
     elif home == "a folder in its place":
         (folder / "progress.jsonl").mkdir()
+    elif sys.platform == "win32":
+        pytest.skip("no such things here")
     elif home == "a pipe":
         os.mkfifo(folder / "progress.jsonl")
     else:

@@ -1,6 +1,7 @@
 """Foreign code harms nobody, and ends: in a forked process, in a fresh one, and as far as possible in a thread."""
 
 import contextlib
+import io
 import math
 import os
 import random
@@ -308,9 +309,29 @@ def test_what_an_answer_has_begun_ends_with_it(tmp_path: Path) -> None:
 
 
 @no_fork
-def test_an_answer_that_forks_returns_once() -> None:
+def test_what_detaches_itself_ends_too(tmp_path: Path) -> None:
     def answer(x: Any) -> Any:
-        os.fork()
+        if not list(tmp_path.iterdir()) and os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                (tmp_path / f"{os.getpid()}").touch()
+                time.sleep(120)
+            os._exit(0)
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        return 2 * x
+
+    assert checked(answer, True).verdict == "passed"
+    _gone([int(path.name) for path in tmp_path.iterdir()])
+
+
+@no_fork
+def test_an_answer_that_forks_returns_once() -> None:
+    forked: list[int] = []
+
+    def answer(x: Any) -> Any:
+        if not forked:
+            forked.append(os.fork())
         return 2 * x
 
     assert checked(answer, True).verdict == "passed"
@@ -405,10 +426,10 @@ def test_a_thread_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked(_loop, False, seconds=0.4).verdict == "endless"
     report = checked(lambda x: sys.exit(), False)
     assert (report.verdict, "SystemExit" in report.says[0]) == ("crashed", True)
-    stop = time.monotonic() + 4  # so that an abandoned thread ends with the test
+    before, stop = set(threading.enumerate()), threading.Event()
 
     def stubborn(x: Any) -> Any:
-        while time.monotonic() < stop:
+        while not stop.is_set():
             try:  # noqa: SIM105
                 time.sleep(0.01)
             except:  # noqa: E722
@@ -418,6 +439,13 @@ def test_a_thread_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.verdict == "endless"
     assert "restart the kernel" in report.says[1]
     assert "for the test" in report.note
+    # When it ends at last, it takes nothing from who came after it.
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    stop.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert sys.stdout is stream
 
 
 def test_the_examples_of_the_book_are_carried() -> None:

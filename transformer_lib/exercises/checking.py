@@ -1,5 +1,6 @@
 """The checker: compare an answer with the reference, and say which mistake it is."""
 
+import contextlib
 import inspect
 import linecache
 import re
@@ -41,8 +42,6 @@ NOT_YET = "Not attempted yet."
 TIMES = 10
 #: How long the book's own code may take for a check, in seconds; only a machine that stands still takes so long.
 OWN = 120.0
-#: Predictions of these types are compared in the session itself: they have no code of the learner's.
-_DATA = (bool, int, float, complex, str, Tensor, np.ndarray)
 
 
 def examine(
@@ -62,7 +61,7 @@ def examine(
     """
     if not isolated:
         return judged(exercise, answer, lambda step, seconds=None: None, seed)
-    if answer is None or answer is ... or (isinstance(exercise, Predict) and type(answer) in _DATA):
+    if answer is None or answer is ... or (isinstance(exercise, Predict) and _is_data(answer)):
         return judged(exercise, answer, lambda step, seconds=None: None)  # nothing of the learner's runs
     ended = isolation.run(lambda mark: judged(exercise, answer, mark, seed), OWN, fork=fork)
     report = ended.value if ended.value is not None else stopped(exercise, ended)
@@ -75,12 +74,20 @@ def examine(
     return replace(report, note=note)
 
 
+def _is_data(answer: Any, depth: int = 4) -> bool:
+    """Whether a prediction is small and plain, so that looking at it runs no code of the learner's."""
+    if type(answer) in (list, tuple, torch.Size):
+        return depth > 0 and len(answer) <= 100 and all(_is_data(part, depth - 1) for part in answer)
+    if type(answer) in (Tensor, np.ndarray):
+        return bool(answer.nbytes <= 10_000)
+    return type(answer) in (bool, int, float, complex, str)
+
+
 def judged(exercise: Exercise, answer: Any, mark: isolation.Mark, seed: int = 0) -> Report:
     """Check an answer in place. See :func:`examine`; ``mark`` is called before each step."""
     if answer is None or answer is ...:
         return _report(exercise, "todo", NOT_YET)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # wrong code, the misconceptions too, may well overflow
+    with _plain_surroundings():
         try:
             if isinstance(exercise, Predict):
                 return _predict(exercise, answer)
@@ -90,6 +97,20 @@ def judged(exercise: Exercise, answer: Any, mark: isolation.Mark, seed: int = 0)
             return _memory(exercise)
         except Exception as error:  # for instance of a result whose == raises
             return _report(exercise, "type", f"What you give cannot be compared: {told_error(error)}")
+
+
+@contextlib.contextmanager
+def _plain_surroundings() -> Iterator[None]:
+    """The same for every check, whatever the learner's session or cell has switched on."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # wrong code, the misconceptions too, may well overflow
+        stack.enter_context(np.errstate(all="warn"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def stopped(exercise: Exercise, ended: isolation.Ended[Any]) -> Report:
@@ -134,7 +155,8 @@ def _named(exercise: Exercise, mistake: Mistake, **more: str) -> Report:
 def _is_memory(error: Exception | None) -> bool:
     """Whether memory ran out: Python's error, or PyTorch's, which is told by its text."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and re.search("can't allocate memory|not enough memory", str(error)) is not None
+        isinstance(error, RuntimeError)
+        and re.search("can't allocate memory|not enough memory", _text(error)) is not None
     )
 
 
@@ -306,9 +328,17 @@ class _Outcome:
         return found
 
 
+def _text(error: Exception | None) -> str:
+    """What an exception says; nothing where its own ``__str__`` is wrong, too."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def _signature(error: Exception | None) -> tuple[Any, str]:
     """What two exceptions must share to count as the same: their type, and their text without numbers."""
-    return type(error), re.sub(r"\d+", "#", str(error)) if error is not None else ""
+    return type(error), re.sub(r"\d+", "#", _text(error)) if error is not None else ""
 
 
 def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark) -> Report:
@@ -358,11 +388,12 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
     if watch.ready_made:
         names = ", ".join(f"`{name}`" for name in watch.ready_made)
         return _report(exercise, "ready-made", f"Your code calls {names}. Here you build that yourself.")
-    if given[0].error is None and given[0].versus(again, exercise.atol) is not None:
+    right_kind = found[0] is None or found[0].what == "value"
+    if right_kind and given[0].error is None and given[0].versus(again, exercise.atol) is not None:
         says = "Called twice with the same input, your code gives two different results."
         return _report(exercise, "random", says, printed=printed)
     for outcome in given:
-        if outcome.changed and "inplace operation" in str(outcome.error):  # the gradient found out first
+        if outcome.changed and "inplace operation" in _text(outcome.error):  # the gradient found out first
             says = f"Your code changes its input `{outcome.changed}`, which the gradient still needs."
             return _report(exercise, "input", says, printed=printed)
     if wrong:
@@ -569,11 +600,7 @@ def _shown_input(exercise: Implement, one: Case) -> str:
 
 def told_error(error: Exception) -> str:
     """An exception with the learner's line that it passed last."""
-    try:
-        says = str(error).strip().partition("\n")[0][:300]
-    except Exception:  # its own __str__ may be wrong, too
-        says = ""
-    text = f"{type(error).__name__}: {says}".removesuffix(": ")
+    text = f"{type(error).__name__}: {_text(error).strip().partition(chr(10))[0][:300]}".removesuffix(": ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not _is_ours(frame.filename):
             line = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()

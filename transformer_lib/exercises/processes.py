@@ -175,7 +175,7 @@ def run_fresh(function: Callable[[Mark], T], seconds: float) -> Ended[T]:
     assert worker.stdout is not None
     try:
         with worker.stdin as stream:
-            stream.write(pickle.dumps(request))
+            stream.write(framed(request))
     except BaseException as error:
         _end(worker)
         worker.stdout.close()
@@ -184,7 +184,10 @@ def run_fresh(function: Callable[[Mark], T], seconds: float) -> Ended[T]:
         raise
     ended: Ended[T] = _follow(worker, os.dup(worker.stdout.fileno()), START)
     worker.stdout.close()
-    if ended.how == "crashed" and not ended.limit:
+    if not _waiting:  # the next one gets ready while nobody waits
+        with contextlib.suppress(NotCarried):
+            _waiting.append(_begin_worker())
+    if ended.how != "returned" and not ended.limit:  # the function has not begun
         raise NotCarried(ended.reason or "a fresh process did not start")
     return ended
 
@@ -200,10 +203,12 @@ _waiting: list[subprocess.Popen[bytes]] = []
 
 
 def _take_worker() -> subprocess.Popen[bytes]:
-    """A fresh process that has imported what a check needs. The next one gets ready in the background."""
-    worker = next((one for one in _waiting if one.poll() is None), None) or _begin_worker()
-    _waiting[:] = [_begin_worker()]
-    return worker
+    """A fresh process that has imported what a check needs, or is about to."""
+    while _waiting:
+        worker = _waiting.pop()
+        if worker.poll() is None:
+            return worker
+    return _begin_worker()
 
 
 def _begin_worker() -> subprocess.Popen[bytes]:
@@ -247,7 +252,7 @@ def _follow(child: _Process, stream: int, seconds: float) -> Ended[Any]:
         return Ended(**{**vars(ended), **changes})
 
     try:
-        process = psutil.Process(child.pid)
+        process = psutil.Process(child.pid)  # not waited for yet, so it has its number still
         size = _size(process)
         while True:
             try:
@@ -281,8 +286,6 @@ def _follow(child: _Process, stream: int, seconds: float) -> Ended[Any]:
                 if _size(process) > size + MEMORY:
                     return become(how="memory")
             dead = child.poll() is not None
-    except psutil.NoSuchProcess:
-        return ended
     finally:  # also where the caller was interrupted
         _end(child)
 
@@ -293,6 +296,12 @@ def _read(stream: int, arrived: "queue.SimpleQueue[bytes]") -> None:
             arrived.put(chunk)
     os.close(stream)
     arrived.put(b"")
+
+
+def framed(content: Any) -> bytes:
+    """A message: its length in eight bytes, and itself."""
+    body = pickle.dumps(content)
+    return len(body).to_bytes(8, "big") + body
 
 
 def _first(messages: bytes) -> tuple[bytes, Any] | None:
@@ -306,7 +315,9 @@ def _first(messages: bytes) -> tuple[bytes, Any] | None:
 def _usage(process: psutil.Process) -> tuple[float, bool, int]:
     """The CPU time of a process and of what it began; whether all of them sleep; how many others it began."""
     used, asleep = 0.0, True
-    others = process.children(recursive=True)
+    others: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        others = process.children(recursive=True)
     for one in [process, *others]:
         with contextlib.suppress(psutil.Error):
             times = one.cpu_times()
@@ -317,7 +328,9 @@ def _usage(process: psutil.Process) -> tuple[float, bool, int]:
 
 
 def _size(process: psutil.Process) -> int:
-    return int(process.memory_info().rss)
+    with contextlib.suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
 
 
 def _end(child: _Process) -> None:
@@ -351,8 +364,7 @@ def serve(prepare: Callable[[], Callable[[Mark], Any]], write: int, seconds: flo
     def send(kind: str, content: Any) -> None:
         if os.getpid() != own:  # the foreign code has forked
             os._exit(0)
-        body = pickle.dumps((kind, content))
-        message = len(body).to_bytes(8, "big") + body
+        message = framed((kind, content))
         with lock:
             while message:
                 message = message[os.write(write, message) :]
@@ -368,9 +380,10 @@ def serve(prepare: Callable[[], Callable[[Mark], Any]], write: int, seconds: flo
         mark("", seconds)
         send("returned", function(mark))
         code = 0
+        time.sleep(START)  # the parent ends this process, and with it what it has begun: while it lives, they are known
     except BaseException as error:
         with contextlib.suppress(BaseException):
-            says = str(error).strip().partition("\n")[0]
+            says = str(error).strip().partition("\n")[0][:300]
             send("left", f"{type(error).__name__}: {says}" if says else type(error).__name__)
     finally:
         os._exit(code)
@@ -383,7 +396,10 @@ def _settle() -> None:
         os.setsid()
     if sys.platform == "linux":
         death = 1  # PR_SET_PDEATHSIG: nobody would stop an orphan
-        ctypes.CDLL(None).prctl(death, signal.SIGKILL)
+        system = ctypes.CDLL(None)
+        system.prctl(death, signal.SIGKILL)
+        adoption = 36  # PR_SET_CHILD_SUBREAPER: what detaches itself stays in the family, and is found
+        system.prctl(adoption, 1)
     # The parent's pool of threads does not exist in a fork: one thread, or the first large product waits forever.
     torch.set_num_threads(1)
 

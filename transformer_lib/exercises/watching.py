@@ -110,7 +110,8 @@ class Watch:
                 finally:
                     sys.setprofile(old_profile)
         finally:
-            builtins.input = old_input
+            if builtins.input is no_input:
+                builtins.input = old_input
             after = _states()
             for name, old in before.items():
                 if after[name] != old:
@@ -165,8 +166,14 @@ class _Split(io.TextIOBase):
 
 @contextlib.contextmanager
 def _own_output(kept: io.StringIO) -> Iterator[None]:
-    with (
-        contextlib.redirect_stdout(_Split(kept, sys.stdout)),
-        contextlib.redirect_stderr(_Split(kept, sys.stderr)),
-    ):
+    """Keep what this thread prints. An abandoned thread that ends late takes nothing from whoever came after it."""
+    old = sys.stdout, sys.stderr
+    own = _Split(kept, sys.stdout), _Split(kept, sys.stderr)
+    sys.stdout, sys.stderr = own
+    try:
         yield
+    finally:
+        if sys.stdout is own[0]:
+            sys.stdout = old[0]
+        if sys.stderr is own[1]:
+            sys.stderr = old[1]
