@@ -30,6 +30,8 @@ MEMORY = 3 * 2**30
 PROCESSES = 50
 #: How often a child's use of the machine is looked at, in seconds.
 POLL = 0.1
+#: How long the last words of a dead child are waited for, in seconds: what it left behind may hold its pipe open.
+LAST = 1.0
 #: The share of the time on the clock that counts in any case, even where a busy machine lets the child wait.
 SHARE = 0.25
 #: How long a fresh process may take until it has understood what to do, in seconds.
@@ -256,7 +258,7 @@ def _follow(child: _Process, stream: int, seconds: float) -> Ended[Any]:
         size = _size(process)
         while True:
             try:
-                chunk = arrived.get(timeout=0 if dead else POLL)
+                chunk = arrived.get(timeout=LAST if dead else POLL)
             except queue.Empty:
                 if dead:
                     return ended
@@ -336,9 +338,10 @@ def _size(process: psutil.Process) -> int:
 def _end(child: _Process) -> None:
     """Kill a child with everything that it began."""
     family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(child.pid)
-        family = [process, *process.children(recursive=True)]
+    if child.poll() is None:  # else its number may be another's by now
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(child.pid)
+            family = [process, *process.children(recursive=True)]
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)  # the group outlives its leader
