@@ -38,9 +38,10 @@ PROCESSORS: Mapping[str, Mapping[str, str]] = {
 SET_UP = """
 import torch as _torch
 
-def _disturbed(construct, generator=_torch.Generator().manual_seed({seed})):
+def _disturbed(construct):
     def construct_disturbed(optimizer, *args, **kwargs):
         construct(optimizer, *args, **kwargs)
+        generator = _torch.Generator().manual_seed({seed})  # anew: two equal models stay equal
         with _torch.no_grad():
             for group in optimizer.param_groups:
                 for weight in group["params"]:
