@@ -1,6 +1,8 @@
 """A small page with live figures alone: what a chapter's page has of them, without its article."""
 
+import functools
 import json
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -8,7 +10,11 @@ from playwright.sync_api import Browser, Locator, Page
 
 from transformer_lib.widgets.figure import LiveFigure
 
-LOADER = Path(__file__).parent.parent / "_static" / "figures.js"
+sys.path.append(str(Path(__file__).parent.parent / "_ext"))
+from fonts import ON_DISK, make_fonts
+
+ROOT = Path(__file__).parent.parent
+LOADER = ROOT / "_static" / "figures.js"
 STATE = "application/vnd.jupyter.widget-state+json"
 # The colors that the book's theme gives its pages.
 THEMES = {
@@ -17,6 +23,14 @@ THEMES = {
     "dark": "--pst-color-text-base:#ced6dd;--pst-color-text-muted:#9ca4af;--pst-color-border:#48566b;"
     "--pst-color-background:#121212",
 }
+
+
+@functools.cache
+def typefaces() -> str:
+    """The style sheets of the book's fonts, which hold the fonts themselves, so that no machine's own are seen."""
+    folder = ROOT / "_build" / "fonts"
+    make_fonts(folder)
+    return "".join((folder / name).read_text(encoding="utf-8") for name in ("fonts.css", ON_DISK))
 
 
 def html(*figures: LiveFigure, theme: str = "light", width: int = 736) -> str:
@@ -28,9 +42,10 @@ def html(*figures: LiveFigure, theme: str = "light", width: int = 736) -> str:
     )
     return (
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Figures</title>'
-        '<meta name="viewport" content="width=device-width"><style>*,::before,::after{box-sizing:border-box}'
+        f'<meta name="viewport" content="width=device-width"><style>{typefaces()}'
+        "*,::before,::after{box-sizing:border-box}"
         f"html{{{THEMES[theme]};background:var(--pst-color-background);color:var(--pst-color-text-base);"
-        "font-family:sans-serif;font-size:16px;line-height:1.65}body{margin:0}"
+        "font-family:var(--book-serif);font-size:16px;line-height:1.65}body{margin:0}"
         f"main{{max-width:{width + 32}px;margin:0 auto;padding:16px}}</style></head><body><main><h1>Figures</h1>"
         f'{places}</main><script type="{STATE}">{stored}</script><script>{LOADER.read_text(encoding="utf-8")}</script>'
         "</body></html>"
@@ -55,6 +70,7 @@ class FigurePage:
         self.page.set_content(html(*figures, theme=theme))
         for i in range(len(figures)):
             self.figure(i).wait_for()
+        self.page.evaluate("() => document.fonts.ready.then(() => null)")
 
     def figure(self, index: int = 0) -> Locator:
         """The place of a figure that is awake."""

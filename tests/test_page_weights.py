@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request
 
 from tests.test_figures_placed import PLACES
-from tests.test_site import CHAPTERS, ROOT, SITE, Quiet, browser, serving  # noqa: F401 (fixture)
+from tests.test_site import CHAPTERS, ROOT, SITE, Quiet, browser, serving, wait_for_fonts  # noqa: F401 (fixture)
 from tools import moving_picture
 
 READ = ["intro.html", *CHAPTERS]
@@ -83,13 +83,24 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, script: str) -> Iterator[tuple[Page, list[Request]]]:  # noqa: F811
-    """A page with nothing in the cache, its formulas set, and the requests that have been answered."""
+def opened(
+    browser: Browser,  # noqa: F811
+    url: str,
+    script: str,
+    *,
+    steady: bool = False,
+) -> Iterator[tuple[Page, list[Request]]]:
+    """A page with nothing in the cache, its formulas set, and the requests that have been answered.
+
+    A steady page has the book's fonts even where they are late.
+    """
     context = browser.new_context(viewport={"width": 1300, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.add_init_script(script)
     requests: list[Request] = []
     page.on("requestfinished", lambda request: requests.append(request))
+    if steady:
+        page.route("**/_static/fonts.css*", wait_for_fonts)
     page.goto(url)
     page.evaluate("() => window.MathJax?.startup?.promise?.then(() => document.fonts.ready).then(() => null)")
     yield page, requests
@@ -136,7 +147,7 @@ def test_a_figure_wakes_in_its_room(browser: Browser, server: str, number: int) 
     """
     name = PLACES[number][0]
     nth = [place[0] for place in PLACES[:number]].count(name)
-    with opened(browser, f"{server}/{name}.html", OBSERVER + HOLD) as (page, _):
+    with opened(browser, f"{server}/{name}.html", OBSERVER + HOLD, steady=True) as (page, _):
         place = page.locator(".figure-place").nth(nth)
         bottom = place.evaluate("p => p.getBoundingClientRect().bottom + scrollY")
         page.evaluate("top => window.scrollTo({ top, behavior: 'instant' })", bottom - 700)

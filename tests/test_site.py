@@ -18,8 +18,9 @@ from types import ModuleType, SimpleNamespace
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tools.browser import find
 from transformer_lib.exercises import exercises
@@ -85,6 +86,12 @@ FETCH_PICTURES = """() => Promise.all([...document.images].map((image) => {
 }))"""
 
 
+def wait_for_fonts(route: Route) -> None:
+    """Let a page wait for its fonts however busy the machine is; as served, it would do without a font that is late."""
+    text = (SITE / "_static" / "fonts.css").read_text(encoding="utf-8")
+    route.fulfill(body=text.replace("font-display: optional", "font-display: block"), content_type="text/css")
+
+
 class Visit:
     """A page, opened, with all that went wrong on the way."""
 
@@ -94,12 +101,14 @@ class Visit:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         self.page: Page = self.context.new_page()
         self.page.route("**/*", self._only_from_here)
+        self.page.route("**/_static/fonts.css*", wait_for_fonts)
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.faults.append(f"error on the page: {error}"))
         self.page.on("requestfailed", lambda request: self.faults.append(f"request failed: {request.url}"))
         self.page.on("response", self._answered)
         self.page.goto(url)
         self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("() => document.fonts.ready.then(() => null)")
 
     def __enter__(self) -> "Visit":
         return self
@@ -129,22 +138,42 @@ def test_the_site_is_built() -> None:
     assert len(CHAPTERS) == len(list((ROOT / "chapters").glob("*.ipynb")))
 
 
+@pytest.fixture(scope="module", params=PAGES)
+def visited(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[tuple[str, Visit]]:
+    """A page, opened once for all that is asked of it, with its figures awake and its pictures there."""
+    with Visit(browser, f"{address}/{request.param}") as visit:
+        for place in visit.page.locator(".figure-place").all():
+            place.and_(visit.page.locator(".awake")).wait_for()
+        visit.page.evaluate(FETCH_PICTURES)
+        visit.page.add_script_tag(content=LUMINANCE)
+        yield request.param, visit
+
+
+# Colors fade over when the theme changes.
+FADED = """() => new Promise(requestAnimationFrame).then(() => Promise.allSettled(document.getAnimations()
+  .filter((one) => one.effect.getComputedTiming().endTime < Infinity).map((one) => one.finished))).then(() => null)"""
+
+
+def in_theme(page: Page, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+    page.evaluate(FADED)
+
+
 @pytest.mark.browser
-@every_page
-def test_page_is_whole(browser: Browser, address: str, page_name: str) -> None:
-    with Visit(browser, f"{address}/{page_name}") as visit:
-        page = visit.page
-        page.evaluate(FETCH_PICTURES)
-        images = page.eval_on_selector_all(
-            "img", "all => all.map(i => ({src: i.src, alt: i.alt, loaded: i.complete && i.naturalWidth > 0}))"
-        )
-        # The theme's logo stands beside the book's name, so its alternative text may be empty.
-        silent = page.eval_on_selector_all(".bd-article img", "all => all.filter(i => !i.alt.trim()).map(i => i.src)")
-        headings = page.locator(".bd-article h1").count()
-        text = page.locator("main").inner_text()
-        # MathJax shows a formula that it cannot read as an error, and a command that it does not know in red.
-        broken_maths = page.locator("mjx-merror, [data-mjx-error], mjx-container [style*='color: red']").count()
-        unset = page.eval_on_selector_all(".math", "all => all.filter(m => !m.querySelector('mjx-container')).length")
+def test_page_is_whole(visited: tuple[str, Visit]) -> None:
+    page_name, visit = visited
+    page = visit.page
+    images = page.eval_on_selector_all(
+        "img", "all => all.map(i => ({src: i.src, alt: i.alt, loaded: i.complete && i.naturalWidth > 0}))"
+    )
+    # The theme's logo stands beside the book's name, so its alternative text may be empty.
+    silent = page.eval_on_selector_all(".bd-article img", "all => all.filter(i => !i.alt.trim()).map(i => i.src)")
+    headings = page.locator(".bd-article h1").count()
+    text = page.locator("main").inner_text()
+    # MathJax shows a formula that it cannot read as an error, and a command that it does not know in red.
+    broken_maths = page.locator("mjx-merror, [data-mjx-error], mjx-container [style*='color: red']").count()
+    unset = page.eval_on_selector_all(".math", "all => all.filter(m => !m.querySelector('mjx-container')).length")
     assert visit.faults == []
     assert [image["src"] for image in images if not image["loaded"]] == []
     assert silent == []
@@ -204,49 +233,112 @@ function contrast(element) {
 
 
 @pytest.mark.browser
-@every_page
-def test_page_is_readable(browser: Browser, address: str, page_name: str) -> None:
+def test_page_is_readable(visited: tuple[str, Visit]) -> None:
+    page_name, visit = visited
     if page_name == "index.html":
         pytest.skip("it only leads to intro.html")
     weak = []
-    with Visit(browser, f"{address}/{page_name}") as visit:
-        page = visit.page
-        page.add_script_tag(content=LUMINANCE)
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
-            page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-            page.wait_for_timeout(300)  # colors may fade over
-            weak += page.evaluate(
-                """theme => [...document.querySelectorAll('.bd-article *')]
-                  .filter(e => e.matches('h1, h2, h3, p, li, td, a, code, pre span, pre, summary, .admonition-title'))
-                  .filter(e => e.innerText.trim() && e.offsetParent && contrast(e) < 4.5)
-                  .map(e => theme + ' ' + contrast(e).toFixed(2) + ' ' + e.outerHTML.slice(0, 90))""",
-                theme,
-            )
+    for theme in ("dark", "light"):
+        in_theme(visit.page, theme)
+        weak += visit.page.evaluate(
+            """theme => [...document.querySelectorAll('.bd-article *')]
+              .filter(e => e.matches('h1, h2, h3, p, li, td, a, code, pre span, pre, summary, .admonition-title'))
+              .filter(e => e.innerText.trim() && e.offsetParent && contrast(e) < 4.5)
+              .map(e => theme + ' ' + contrast(e).toFixed(2) + ' ' + e.outerHTML.slice(0, 90))""",
+            theme,
+        )
     assert sorted(set(weak))[:10] == []
 
 
 AXE = (Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]
 
 
+# axe looks for what lies behind each word by itself, half a minute on a long page of code. Words that are set alike,
+# within the same elements of the same classes, have the same colors, so one of them is enough.
+ONE_OF_EACH = """() => {
+  const name = (e) => [e.tagName, e.closest(".bd-article") ? "" : e.id, e.className, e.getAttribute("style")].join();
+  const way = (e) => (e ? `${way(e.parentElement)} ${name(e)}` : "");
+  const text = (e) => [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  const all = [...document.body.querySelectorAll("*")].filter((e) => text(e) && e.checkVisibility());
+  return [...new Map(all.map((e) => [way(e), e])).values()];
+}"""
+COLORS = ["color-contrast", "link-in-text-block"]
+
+
 @pytest.mark.browser
-@every_page
-def test_page_is_made_for_everyone(browser: Browser, address: str, page_name: str) -> None:
+def test_page_is_made_for_everyone(visited: tuple[str, Visit]) -> None:
+    page_name, visit = visited
     if page_name == "index.html":
         pytest.skip("it only leads to intro.html")
-    found = []
-    with Visit(browser, f"{address}/{page_name}") as visit:
-        page = visit.page
-        for place in page.locator(".figure-place").all():
-            place.and_(page.locator(".awake")).wait_for()
-        page.evaluate(AXE)
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
-            page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-            page.wait_for_timeout(300)  # colors may fade over
-            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            found += [(theme, one["id"], one["nodes"][0]["html"][:120], one["help"]) for one in result["violations"]]
+    page = visit.page
+    page.evaluate(AXE)
+    # A theme changes colors alone.
+    rest = {rule: {"enabled": False} for rule in COLORS}
+    results = [page.evaluate("rules => axe.run(document, {resultTypes: ['violations'], rules})", rest)]
+    for theme in ("dark", "light"):
+        in_theme(page, theme)
+        run = f"rules => axe.run({{include: ({ONE_OF_EACH})()}}, {{resultTypes: ['violations'], runOnly: rules}})"
+        results.append(page.evaluate(run, COLORS))
+    found = [
+        (one["id"], one["nodes"][0]["html"][:120], one["help"]) for result in results for one in result["violations"]
+    ]
     assert found == []
+
+
+# Of each way in which text is set: an element, and the signs that stand so somewhere on the page.
+WAYS = """() => {
+  const ways = new Map(), aside = "mjx-container, script, style, noscript";
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const element = walk.currentNode.parentElement, text = walk.currentNode.textContent;
+    if (!text.trim() || !element.checkVisibility() || element.closest(aside)) continue;
+    const { fontFamily, fontStyle, fontWeight } = getComputedStyle(element);
+    const key = [fontFamily.split(",")[0].replaceAll('"', ""), fontStyle, fontWeight].join("|");
+    if (!ways.has(key)) {
+      element.dataset.way = ways.size;
+      ways.set(key, { number: ways.size, signs: new Set(), sample: element.outerHTML.slice(0, 90) });
+    }
+    for (const sign of text) ways.get(key).signs.add(sign);
+  }
+  return [...ways].map(([key, { number, signs, sample }]) => [key, number, [...signs].join(""), sample]);
+}"""
+
+
+def fonts_of(page: Page, selector: str) -> set[tuple[str, bool]]:
+    """The fonts that an element's text is drawn in, and whether the page brought them."""
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("CSS.enable")
+    root = session.send("DOM.getDocument")["root"]["nodeId"]
+    node = session.send("DOM.querySelector", {"nodeId": root, "selector": selector})["nodeId"]
+    drawn = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+    session.detach()
+    return {(font["familyName"], font["isCustomFont"]) for font in drawn}
+
+
+@pytest.mark.browser
+def test_all_text_is_in_the_book_s_fonts(visited: tuple[str, Visit]) -> None:
+    page_name, visit = visited
+    if page_name == "index.html":
+        pytest.skip("it only leads to intro.html")
+    served = [TTFont(path) for path in sorted((SITE / "_static" / "fonts").glob("*.woff2"))]
+    families = {font["name"].getDebugName(1) for font in served}
+    signs_of_all = set().union(*(font.getBestCmap() for font in served))
+    ways = visit.page.evaluate(WAYS)
+    assert {key.split("|")[0] for key, *_ in ways} <= families
+    for key, number, signs, sample in ways:
+        assert {sign for sign in signs if not sign.isspace() and ord(sign) not in signs_of_all} == set(), sample
+        drawn = fonts_of(visit.page, f'[data-way="{number}"]')
+        assert drawn <= {(family, True) for family in families}, sample
+        assert (key.split("|")[0], True) in drawn, sample
+    icons = visit.page.evaluate(
+        """() => [...document.querySelectorAll("body *")].flatMap((e) => ["::before", "::after"].map(
+            (which) => getComputedStyle(e, which)).filter((s) => s.fontFamily.includes("Awesome"))
+            .map((s) => s.content.replaceAll('"', ""))).filter((sign) => sign && sign !== "none")"""
+    )
+    [path] = SITE.glob("_static/vendor/fontawesome/*/webfonts/fa-solid-900.woff2")
+    assert set(map(ord, "".join(icons))) <= set(TTFont(path).getBestCmap())
+    assert path.stat().st_size < 10_000, "the icons that no page shows are left out"
 
 
 @pytest.mark.browser

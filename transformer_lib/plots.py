@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from transformer_lib.fonts import label_families
 from transformer_lib.multihead import AttentionTap, Recorder
 
 # The colors of query, key and value wherever they appear in the book. They differ for color-blind readers too
@@ -32,9 +33,24 @@ WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#ffffff", "#cfe3f1", "#
 
 
 def book_style() -> None:
-    """Set Matplotlib to the book's look, for this process."""
+    """Set Matplotlib to the book's look, for this process.
+
+    Labels are in the typeface of the book's own labels where ``fontpkg-source-sans-3`` is installed (the extra
+    ``fonts``), and in Matplotlib's where it is not.
+    """
+    families = label_families()
     mpl.rcParams.update(
         {
+            "font.family": list(families),
+            # Formulas too; the radical and such come from a font that has all sizes of them.
+            "mathtext.fontset": "custom" if len(families) > 1 else "dejavusans",
+            "mathtext.rm": families[0],
+            "mathtext.it": f"{families[0]}:italic",
+            "mathtext.bf": f"{families[0]}:bold",
+            "mathtext.sf": families[0],
+            "mathtext.cal": f"{families[0]}:italic",
+            "mathtext.tt": "DejaVu Sans Mono",
+            "mathtext.fallback": "stixsans",
             "figure.dpi": 144,
             "figure.figsize": (6.0, 3.2),
             "figure.facecolor": "white",
