@@ -272,8 +272,19 @@ translator = Translator.load()
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:  # noqa: F811
+    """A notebook in JupyterLab that has run its first cell; then each figure has a cell, and one that tells of it."""
     folder = tmp_path_factory.mktemp("lab")
+    cells = [SETUP]
+    for made in MADE.values():
+        cells += [f"figure = {made}\nfigure", "print(json.dumps({name: getattr(figure, name) for name in told}))"]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, folder / "figures.ipynb")
+    # Cells outside of the window are to be there, too.
+    settings = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"windowingMode": "none"}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -281,6 +292,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         "PYTHONPATH": str(ROOT),
         "JUPYTER_CONFIG_DIR": str(folder / ".config"),
         "JUPYTER_DATA_DIR": str(folder / ".data"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
     }
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ServerApp.token=", "--ServerApp.password=", f"--notebook-dir={folder}", "--LabApp.news_url=None"]
@@ -292,44 +304,39 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
                     break
                 except OSError:
                     time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}", folder
+            page = browser.new_page(viewport={"width": 1400, "height": 1400})
+            page.goto(f"http://127.0.0.1:{port}/lab/tree/figures.ipynb")
+            page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.wait_for(timeout=60_000)
+            page.get_by_text("| Idle").first.wait_for(timeout=60_000)
+            page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+            page.keyboard.press("Control+Enter")
+            expect(page.locator(".jp-Notebook .jp-InputPrompt").first).to_have_text("[1]:", timeout=120_000)
+            yield page
+            page.close()
         finally:
             server.terminate()
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("use", MADE, ids=[use.__name__.removeprefix("use_") for use in MADE])
-def test_in_jupyterlab(browser: Browser, lab: tuple[str, Path], use: Use) -> None:  # noqa: F811
+def test_in_jupyterlab(lab: Page, use: Use) -> None:
     made: dict[str, Any] = {}
     exec(f"{SETUP}figure = {MADE[use]}", made)
-    state = made["figure"].get_state()
-    url, folder = lab
-    cells = [
-        f"{SETUP}figure = {MADE[use]}\nfigure",
-        "print(json.dumps({name: getattr(figure, name) for name in told}))",
-    ]
-    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(notebook, folder / f"{use.__name__}.ipynb")
-    page = browser.new_page(viewport={"width": 1400, "height": 1400})
-    page.goto(f"{url}/lab/workspaces/{use.__name__}/tree/{use.__name__}.ipynb")  # each a workspace: no other tabs
-    code = page.locator(".jp-Notebook .jp-CodeCell .cm-content")
-    code.first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").first.wait_for(timeout=60_000)
-    code.first.click()
-    page.keyboard.press("Control+Enter")
-    figure = page.locator(".live-figure")
+    number = 1 + 2 * list(MADE).index(use)
+    shown, told = (lab.locator(".jp-Notebook .jp-CodeCell").nth(number + i) for i in range(2))
+    shown.locator(".cm-content").click()
+    lab.keyboard.press("Control+Enter")
+    figure = shown.locator(".live-figure")
     figure.wait_for(timeout=60_000)
-    changed = use(figure, page, state)
-    code.nth(1).click()
-    page.keyboard.press("Control+Home")
-    page.keyboard.type(f"told = {list(changed)}; ")
-    output = page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    changed = use(figure, lab, made["figure"].get_state())
+    told.locator(".cm-content").click()
+    lab.keyboard.press("Control+Home")
+    lab.keyboard.type(f"told = {list(changed)}; ")
+    output = told.locator(".jp-OutputArea-output")
     for _ in range(20):  # until the kernel has heard of it
-        page.keyboard.press("Control+Enter")
-        page.wait_for_timeout(500)
+        lab.keyboard.press("Control+Enter")
+        lab.wait_for_timeout(500)
         heard = json.loads(output.inner_text()) if output.count() else None
         if heard == changed:
             break
     assert heard == changed
-    page.close()
