@@ -100,7 +100,8 @@ def write_face(face: Face, folder: Path) -> None:
 
 def style_sheet(folder: Path, digest: str) -> str:
     """The ``@font-face`` rules of the fonts in a folder, and of what stands in for them."""
-    rules, ranges = [], {}
+    rules: list[str] = []
+    ranges: dict[str, str] = {}
     for face in FACES:
         font = TTFont(folder / f"{face.file}.woff2")
         points = sorted(font.getBestCmap())

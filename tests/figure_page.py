@@ -5,10 +5,11 @@ import json
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
 
-from transformer_lib.widgets.figure import LiveFigure
+from transformer_lib.widgets.figure import LiveFigure, source
 
 sys.path.append(str(Path(__file__).parent.parent / "_ext"))
 from fonts import ON_DISK, make_fonts
@@ -89,3 +90,12 @@ class FigurePage:
     def _asked(self, url: str) -> None:
         if not url.startswith(("blob:", "data:", "about:")):
             self.faults.append(f"request: {url}")
+
+
+def in_page(page: Page, name: str, expression: str, argument: Any = None) -> Any:
+    """Evaluate an expression with what a figure's module exports as `m`."""
+    script = f"""async ([code, x]) => {{
+        const m = await import(URL.createObjectURL(new Blob([code], {{type: "text/javascript"}})));
+        return {expression};
+    }}"""
+    return page.evaluate(script, [source(name), argument])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from nbformat import v4
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser
 
-import transformer_lib as lib
+from tests.browsing import LUMINANCE, SITE, Visit
+from tests.figure_page import in_page
+from tests.figure_values import by_library, shown_weights, state_of
 from tests.notebooks import CHAPTERS, live_figures, read
-from tests.test_site import LUMINANCE, SITE, Visit, address, browser  # noqa: F401 (fixtures)
 from tools.outputs import STATE, VIEW, normalise, renew
 from transformer_lib import widgets
 from transformer_lib.widgets import AttentionFigure
@@ -25,16 +26,6 @@ def live_figure() -> AttentionFigure:
     generator = np.random.default_rng(3)
     key, value = generator.normal(size=(3, 4)).round(1), generator.random((3, 2)).round(1)
     return AttentionFigure(["a", "b", "c"], [1.0, -0.5, 0.0, 2.0], key, value, widths=(4, 8))
-
-
-def by_library(state: dict[str, Any]) -> tuple[list[float], list[float]]:
-    width = state["d_k"]
-    query, key = (torch.tensor(state[name], dtype=torch.float64) for name in ("query", "key"))
-    scale = (width**-0.5 if state["scaled"] else 1.0) / state["temperature"]
-    value = torch.tensor(state["value"], dtype=torch.float64)
-    mask = torch.tensor([state["visible"]])
-    output, weights = lib.attention(query[None, :width], key[:, :width], value, mask, scale=scale)
-    return weights[0].tolist(), output[0].tolist()
 
 
 # ---- In Python.
@@ -120,17 +111,8 @@ def test_stored_code_can_be_renewed(tmp_path: Path) -> None:
 # ---- The mathematics, in the browser.
 
 
-def in_page(page: Page, name: str, expression: str, argument: Any = None) -> Any:
-    """Evaluate an expression with what a figure's module exports as `m`."""
-    script = f"""async ([code, x]) => {{
-        const m = await import(URL.createObjectURL(new Blob([code], {{type: "text/javascript"}})));
-        return {expression};
-    }}"""
-    return page.evaluate(script, [source(name), argument])
-
-
 @pytest.mark.browser
-def test_mathematics(browser: Browser) -> None:  # noqa: F811
+def test_mathematics(browser: Browser) -> None:
     page = browser.new_page()
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(7, generator=generator, dtype=torch.float64) * 30
@@ -160,17 +142,9 @@ def test_mathematics(browser: Browser) -> None:  # noqa: F811
 # ---- On the page.
 
 
-def shown_weights(figure: Locator) -> list[float]:
-    return [float(text) for text in figure.locator("tbody td:nth-child(4)").all_inner_texts()]
-
-
-def state_of(figure: Locator) -> dict[str, Any]:
-    return dict(figure.evaluate("place => place.model.state"))
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("from_disk", [False, True], ids=["http", "disk"])
-def test_attention_figure(browser: Browser, address: str, from_disk: bool) -> None:  # noqa: F811
+def test_attention_figure(browser: Browser, address: str, from_disk: bool) -> None:
     url = (SITE / CHAPTER_2).as_uri() if from_disk else f"{address}/{CHAPTER_2}"
     with Visit(browser, url) as visit:
         figure = visit.page.locator(".figure-place.awake").first
@@ -217,7 +191,7 @@ def test_attention_figure(browser: Browser, address: str, from_disk: bool) -> No
 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_figures_are_readable(browser: Browser, address: str, theme: str) -> None:  # noqa: F811
+def test_figures_are_readable(browser: Browser, address: str, theme: str) -> None:
     with Visit(browser, f"{address}/{CHAPTER_2}", theme=theme) as visit:
         visit.page.locator(".figure-place.awake").first.wait_for()
         visit.page.add_script_tag(content=LUMINANCE)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser
 
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page, state_of
-from tests.test_site import browser  # noqa: F401 (a fixture)
+from tests.figure_page import FigurePage, in_page
+from tests.figure_values import state_of
 from tests.texts import LONG
 from transformer_lib.data import BOS_ID, EOS_ID
 from transformer_lib.plots import record_attention
@@ -84,7 +83,7 @@ def test_a_translation_of_nothing(translator: Translator) -> None:
 
 
 @pytest.mark.browser
-def test_what_is_not_read_is_on_the_page(browser: Browser, translator: Translator) -> None:  # noqa: F811
+def test_what_is_not_read_is_on_the_page(browser: Browser, translator: Translator) -> None:
     figure = AlignmentFigure(translator, "The 😀 book.")
     with FigurePage(browser, figure, AlignmentFigure(translator, "The book."), width=360) as opened:
         assert opened.figure().locator(".lf-warnings p").all_inner_texts() == figure.notes
@@ -94,7 +93,7 @@ def test_what_is_not_read_is_on_the_page(browser: Browser, translator: Translato
 
 
 @pytest.mark.browser
-def test_in_words(browser: Browser) -> None:  # noqa: F811
+def test_in_words(browser: Browser) -> None:
     page = browser.new_page()
     assert in_page(page, "alignment", "m.looked([0.2, 0.7, 0.04, 0.06], ['a', 'b', 'c', 'd'])") == "b 0.70, a 0.20"
     assert in_page(page, "alignment", "m.looked([0.96, 0.04], ['a', 'b'])") == "a 0.96"
@@ -103,7 +102,7 @@ def test_in_words(browser: Browser) -> None:  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_operated(browser: Browser, figure: AlignmentFigure, width: int) -> None:  # noqa: F811
+def test_operated(browser: Browser, figure: AlignmentFigure, width: int) -> None:
     with FigurePage(browser, figure, width=width) as opened:
         place = opened.figure()
         status = place.locator("[role=status]")

@@ -10,9 +10,8 @@ import torch
 from playwright.sync_api import Browser
 from torch import Tensor
 
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page
-from tests.test_site import AXE, browser  # noqa: F401 (a fixture)
+from tests.browsing import AXE
+from tests.figure_page import FigurePage, in_page
 from transformer_lib.data import BOS_ID, EOS_ID
 from transformer_lib.decoder import DecoderCache
 from transformer_lib.generation import Candidate, beam_search, length_penalty
@@ -145,7 +144,7 @@ def test_state_is_small(figure: BeamFigure) -> None:
 
 
 @pytest.mark.browser
-def test_length_penalties(browser: Browser) -> None:  # noqa: F811
+def test_length_penalties(browser: Browser) -> None:
     page = browser.new_page()
     for name, alpha in (("none", 1.0), ("gnmt", 0.6), ("power", 0.6), ("power", 1.0), ("gnmt", 0.0)):
         computed = in_page(page, "beam", "[1, 2, 7, 40].map(n => m.lengthPenalty(n, ...x))", [name, alpha])
@@ -193,7 +192,7 @@ def every_setting(page: Any, figure: BeamFigure) -> int:
 
 
 @pytest.mark.browser
-def test_the_page_searches_as_the_library_does(browser: Browser, figure: BeamFigure) -> None:  # noqa: F811
+def test_the_page_searches_as_the_library_does(browser: Browser, figure: BeamFigure) -> None:
     page = browser.new_page()
     assert every_setting(page, figure) == 3 * 5 * 5
     page.close()
@@ -201,7 +200,7 @@ def test_the_page_searches_as_the_library_does(browser: Browser, figure: BeamFig
 
 @pytest.mark.browser
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_page_searches_a_made_up_language(browser: Browser, seed: int) -> None:  # noqa: F811
+def test_the_page_searches_a_made_up_language(browser: Browser, seed: int) -> None:
     page = browser.new_page()
     model = Bigram(seed)
     penalties = (("none", 1.0), ("gnmt", 0.6), ("power", 1.0), ("power", 2.0))
@@ -231,7 +230,7 @@ def test_the_page_searches_a_made_up_language(browser: Browser, seed: int) -> No
 
 
 @pytest.mark.browser
-def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:  # noqa: F811
+def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:
     figure.text, figure.beams, figure.penalty = 0, 1, 0
     figure.step = 99
     with FigurePage(browser, figure) as visit:
@@ -296,7 +295,7 @@ def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:  #
 
 
 @pytest.mark.browser
-def test_play_and_pause(browser: Browser) -> None:  # noqa: F811
+def test_play_and_pause(browser: Browser) -> None:
     with FigurePage(browser, bigram_figure()) as visit:
         place, play = visit.figure(), visit.figure().get_by_role("button", name="Play")
         steps = place.evaluate("place => place.model.state.step")
@@ -314,7 +313,7 @@ def test_play_and_pause(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_nothing_moves_by_itself_for_those_who_do_not_want_it(browser: Browser) -> None:  # noqa: F811
+def test_nothing_moves_by_itself_for_those_who_do_not_want_it(browser: Browser) -> None:
     calm = SimpleNamespace(new_context=partial(browser.new_context, reduced_motion="reduce"))
     with FigurePage(calm, bigram_figure()) as visit:  # type: ignore[arg-type]
         assert visit.figure().get_by_role("button", name="Play").count() == 0
@@ -322,7 +321,7 @@ def test_nothing_moves_by_itself_for_those_who_do_not_want_it(browser: Browser) 
 
 
 @pytest.mark.browser
-def test_a_search_that_reaches_the_longest_text(browser: Browser) -> None:  # noqa: F811
+def test_a_search_that_reaches_the_longest_text(browser: Browser) -> None:
     made = bigram_figure(max_new_tokens=2, widths=(3,), beams=3, penalties=(("power", 2.0),))
     with FigurePage(browser, made) as visit:
         place = visit.figure()
@@ -337,7 +336,7 @@ def test_a_search_that_reaches_the_longest_text(browser: Browser) -> None:  # no
 @pytest.mark.browser
 @pytest.mark.parametrize("first", [1, 3, 5])
 @pytest.mark.parametrize(("width", "which"), [(1280, 0), (390, 1)])
-def test_room(browser: Browser, translator: Translator, width: int, which: int, first: int) -> None:  # noqa: F811
+def test_room(browser: Browser, translator: Translator, width: int, which: int, first: int) -> None:
     figure = translator_figure(translator, SENTENCES[:1], beams=first)
     with FigurePage(browser, figure, width=width) as visit:
         used = visit.figure().evaluate("p => p.firstElementChild.offsetHeight")
@@ -350,7 +349,7 @@ def test_room(browser: Browser, translator: Translator, width: int, which: int, 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_accessible(browser: Browser, figure: BeamFigure, theme: str, width: int) -> None:  # noqa: F811
+def test_accessible(browser: Browser, figure: BeamFigure, theme: str, width: int) -> None:
     with FigurePage(browser, figure, theme=theme, width=width) as visit:
         visit.page.evaluate(AXE)
         for name in ("Back", "Start"):

@@ -4,12 +4,11 @@ import re
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser
 
 import transformer_lib as lib
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page, state_of
-from tests.test_site import browser  # noqa: F401 (a fixture)
+from tests.figure_page import FigurePage, in_page
+from tests.figure_values import numbers, state_of
 from transformer_lib.plots import AttentionRecord, record_attention
 from transformer_lib.widgets import HeadView
 
@@ -101,7 +100,7 @@ def test_what_is_no_record() -> None:
 
 
 @pytest.mark.browser
-def test_mathematics(browser: Browser) -> None:  # noqa: F811
+def test_mathematics(browser: Browser) -> None:
     page = browser.new_page()
     weights = torch.rand(4, 3, dtype=torch.float64)
     for chosen, expected in (({"query": 2, "key": None}, weights[2]), ({"query": None, "key": 0}, weights[:, 0])):
@@ -113,13 +112,8 @@ def test_mathematics(browser: Browser) -> None:  # noqa: F811
     page.close()
 
 
-def numbers(figure: Locator, side: str) -> list[float]:
-    """What stands beside the tokens of a side; nothing counts as zero."""
-    return [float(text or 0) for text in figure.locator(f".lf-side-{side} .lf-number").all_inner_texts()]
-
-
 @pytest.mark.browser
-def test_by_keyboard_and_by_mouse(browser: Browser, record: AttentionRecord) -> None:  # noqa: F811
+def test_by_keyboard_and_by_mouse(browser: Browser, record: AttentionRecord) -> None:
     view = HeadView(record, TARGET, SOURCE, sample=1)
     with FigurePage(browser, view) as opened:
         figure, keyboard = opened.figure(), opened.page.keyboard
@@ -174,7 +168,7 @@ def test_by_keyboard_and_by_mouse(browser: Browser, record: AttentionRecord) -> 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_room(browser: Browser, record: AttentionRecord, width: int) -> None:  # noqa: F811
+def test_room(browser: Browser, record: AttentionRecord, width: int) -> None:
     views = [HeadView(record, TARGET, SOURCE, sample=1), HeadView(torch.eye(12).repeat(2, 1, 1))]
     with FigurePage(browser, *views, width=width) as opened:
         for i, view in enumerate(views):

@@ -21,17 +21,25 @@ import torch
 from nbformat import v4
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browsing import SITE, Visit
+from tests.figure_values import (
+    NAMES,
+    as_number,
+    built,
+    by_library,
+    count,
+    exact_score,
+    exact_table,
+    number_in,
+    numbers,
+    shown_weights,
+)
 from tests.notebooks import CHAPTERS, live_figures, read
-from tests.test_figures import by_library, shown_weights
-from tests.test_figures_heads import numbers
-from tests.test_figures_positions import exact_score, exact_table, number_in
-from tests.test_figures_stream import NAMES, as_number
-from tests.test_figures_transformer_map import SIZES, built, count
-from tests.test_site import SITE, Visit, address, browser  # noqa: F401 (fixtures)
 from transformer_lib.data import BOS_ID, EOS_ID
 from transformer_lib.generation import beam_search
 from transformer_lib.translator import Translator
 from transformer_lib.widgets.stream import measure
+from transformer_lib.widgets.transformer_map import SIZES
 
 ROOT = Path(__file__).parent.parent
 State = dict[str, Any]
@@ -202,7 +210,7 @@ def test_every_figure_is_listed() -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("from_disk", [False, True], ids=["http", "disk"])
 @pytest.mark.parametrize("number", range(len(PLACES)), ids=[f"{page}-{kind}" for page, kind, _ in PLACES])
-def test_on_its_page(browser: Browser, address: str, number: int, from_disk: bool) -> None:  # noqa: F811
+def test_on_its_page(browser: Browser, address: str, number: int, from_disk: bool) -> None:
     name, _, use = PLACES[number]
     nth = [place[0] for place in PLACES[:number]].count(name)
     with Visit(browser, (SITE / f"{name}.html").as_uri() if from_disk else f"{address}/{name}.html") as visit:
@@ -215,7 +223,7 @@ def test_on_its_page(browser: Browser, address: str, number: int, from_disk: boo
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1300, 390])
-def test_nothing_moves_when_a_figure_wakes(browser: Browser, address: str, width: int) -> None:  # noqa: F811
+def test_nothing_moves_when_a_figure_wakes(browser: Browser, address: str, width: int) -> None:
     for name in dict.fromkeys(place[0] for place in PLACES):
         with Visit(browser, f"{address}/{name}.html", width=width) as visit:
             visit.page.locator(".figure-place.awake").first.wait_for()
@@ -228,7 +236,7 @@ def test_nothing_moves_when_a_figure_wakes(browser: Browser, address: str, width
 
 
 @pytest.mark.browser
-def test_without_javascript_there_are_pictures(browser: Browser) -> None:  # noqa: F811
+def test_without_javascript_there_are_pictures(browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     for name in dict.fromkeys(place[0] for place in PLACES):
@@ -272,7 +280,7 @@ translator = Translator.load()
 
 
 @pytest.fixture(scope="module")
-def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:  # noqa: F811
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A notebook in JupyterLab that has run its first cell; then each figure has a cell, and one that tells of it."""
     folder = tmp_path_factory.mktemp("lab")
     cells = [SETUP]

@@ -4,29 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from playwright.sync_api import Browser, Locator
 
 import transformer_lib as lib
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page, state_of
-from tests.test_site import browser  # noqa: F401 (a fixture)
+from tests.figure_page import FigurePage, in_page
+from tests.figure_values import exact_score, exact_table, number_in, state_of, turned
 from transformer_lib.widgets import PositionsFigure
-
-
-def exact_table(length: int, width: int) -> np.ndarray:
-    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
-
-
-def turned(vector: list[float], place: int) -> torch.Tensor:
-    x = torch.tensor(vector, dtype=torch.float64)[None, None, None]
-    return lib.RotaryPositions(len(vector))(x, torch.tensor([place]))[0, 0, 0]
-
-
-def exact_score(state: dict[str, Any]) -> float:
-    return float(turned(state["query"], state["query_at"]) @ turned(state["key"], state["key_at"]))
-
 
 # ---- In Python.
 
@@ -89,7 +72,7 @@ def test_name_and_still_picture(part: str) -> None:
 
 
 @pytest.mark.browser
-def test_mathematics(browser: Browser) -> None:  # noqa: F811
+def test_mathematics(browser: Browser) -> None:
     page = browser.new_page()
     for length, width in ((60, 32), (7, 10)):
         table = in_page(page, "positions", "Array.from({length: x[0]}, (_, p) => m.wave(p, x[1]))", [length, width])
@@ -112,12 +95,8 @@ def test_mathematics(browser: Browser) -> None:  # noqa: F811
 # ---- On a page.
 
 
-def number_in(text: str) -> float:
-    return float(text.replace("−", "-"))
-
-
 @pytest.mark.browser
-def test_waves(browser: Browser) -> None:  # noqa: F811
+def test_waves(browser: Browser) -> None:
     figure = PositionsFigure(tabs=False)
     with FigurePage(browser, figure) as visit:
         place = visit.figure()
@@ -161,7 +140,7 @@ def test_waves(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_the_profile_depends_on_the_distance_alone(browser: Browser) -> None:  # noqa: F811
+def test_the_profile_depends_on_the_distance_alone(browser: Browser) -> None:
     figures = [PositionsFigure(position=position, by_distance=True) for position in (20, 31)]
     with FigurePage(browser, *figures) as visit:
         curves = []
@@ -176,7 +155,7 @@ def shown_pairs(place: Locator) -> list[float]:
 
 
 @pytest.mark.browser
-def test_rotary(browser: Browser) -> None:  # noqa: F811
+def test_rotary(browser: Browser) -> None:
     with FigurePage(browser, PositionsFigure()) as visit:
         place = visit.figure()
         visit.page.keyboard.press("Tab")
@@ -225,7 +204,7 @@ def test_rotary(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_the_arrows_are_the_pairs(browser: Browser) -> None:  # noqa: F811
+def test_the_arrows_are_the_pairs(browser: Browser) -> None:
     figure = PositionsFigure(part="rotary", query_at=25, key_at=4)
     with FigurePage(browser, figure) as visit:
         tips = visit.figure().locator("svg polygon").evaluate_all("all => all.map(p => p.getAttribute('points'))")
@@ -240,7 +219,7 @@ def test_the_arrows_are_the_pairs(browser: Browser) -> None:  # noqa: F811
 @pytest.mark.parametrize("part", ["waves", "rotary"])
 @pytest.mark.parametrize("tabs", [False, True])
 @pytest.mark.parametrize(("width", "which"), [(1280, 0), (390, 1)])
-def test_room(browser: Browser, part: str, tabs: bool, width: int, which: int) -> None:  # noqa: F811
+def test_room(browser: Browser, part: str, tabs: bool, width: int, which: int) -> None:
     figure = PositionsFigure(part=part, tabs=tabs)
     with FigurePage(browser, figure, width=width) as visit:
         used = visit.figure().evaluate("place => place.firstElementChild.offsetHeight")

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page, state_of
-from tests.test_site import browser  # noqa: F401 (a fixture)
+from tests.figure_page import FigurePage, in_page
+from tests.figure_values import NAMES, as_number, state_of
 from transformer_lib.widgets import StreamFigure
 from transformer_lib.widgets.stream import KINDS, measure, random_numbers
-
-NAMES = [name for name, *_ in KINDS]
-
 
 # ---- In Python.
 
@@ -96,7 +92,7 @@ def test_name_and_still_picture() -> None:
 
 
 @pytest.mark.browser
-def test_mathematics(browser: Browser) -> None:  # noqa: F811
+def test_mathematics(browser: Browser) -> None:
     page = browser.new_page()
     for seed in (0, 1, 999):
         numbers = in_page(page, "stream", "Array.from({length: 99}, (_, i) => m.randomAt(x, 500_000 + i))", seed)
@@ -113,7 +109,7 @@ def test_mathematics(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_numbers_and_axes(browser: Browser) -> None:  # noqa: F811
+def test_numbers_and_axes(browser: Browser) -> None:
     page = browser.new_page()
     cases = {
         0.123: "0.12",
@@ -138,13 +134,8 @@ def test_numbers_and_axes(browser: Browser) -> None:  # noqa: F811
 # ---- On a page.
 
 
-def as_number(text: str) -> float:
-    mantissa, _, exponent = text.partition(" · 10")
-    return float(mantissa) * 10 ** int(exponent.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")) or 0)
-
-
 @pytest.mark.browser
-def test_stream(browser: Browser) -> None:  # noqa: F811
+def test_stream(browser: Browser) -> None:
     with FigurePage(browser, StreamFigure()) as visit:
         place = visit.figure()
 
@@ -191,7 +182,7 @@ def test_stream(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_python_moves_the_figure(browser: Browser) -> None:  # noqa: F811
+def test_python_moves_the_figure(browser: Browser) -> None:
     with FigurePage(browser, StreamFigure(8, 0.2)) as visit:
         place = visit.figure()
         place.evaluate("place => place.model.set('depth', 20)")
@@ -202,7 +193,7 @@ def test_python_moves_the_figure(browser: Browser) -> None:  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "which"), [(1280, 0), (390, 1)])
-def test_room(browser: Browser, width: int, which: int) -> None:  # noqa: F811
+def test_room(browser: Browser, width: int, which: int) -> None:
     figure = StreamFigure()
     with FigurePage(browser, figure, width=width) as visit:
         used = visit.figure().evaluate("place => place.firstElementChild.offsetHeight")

@@ -1,6 +1,5 @@
 """The map of the Transformer: its counts and shapes are those of the library's model, and anyone can use it."""
 
-import functools
 import itertools
 import pydoc
 from pathlib import Path
@@ -11,9 +10,9 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Locator
 
-from tests.figure_page import FigurePage
-from tests.test_figures import in_page
-from tests.test_site import AXE, browser  # noqa: F401 (a fixture)
+from tests.browsing import AXE
+from tests.figure_page import FigurePage, in_page
+from tests.figure_values import built, count
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.widgets import TransformerMap
 from transformer_lib.widgets.transformer_map import BLOCKS, CHAPTERS, CHOICES, SIZES, WALK
@@ -34,22 +33,6 @@ PARTS = {"embedding": "embedding", "attention": "attention.", "feed-forward": "f
 
 def the_map(**sizes: int) -> TransformerMap:
     return TransformerMap(SOURCE, TARGET, **sizes)
-
-
-def built(sizes: dict[str, int]) -> Transformer:
-    return model_of(tuple(sizes.items()))
-
-
-@functools.cache
-def model_of(items: tuple[tuple[str, int], ...]) -> Transformer:
-    sizes = dict(items)
-    stack = {name: size for name, size in sizes.items() if name != "vocab_size"}
-    with torch.device("meta"):
-        return Transformer(sizes["vocab_size"], StackConfig(**stack))
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 # ---- In Python.
@@ -149,7 +132,7 @@ def test_a_figure_has_a_name_and_a_still_picture() -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("sizes", SETTINGS)
-def test_counts(browser: Browser, sizes: dict[str, int]) -> None:  # noqa: F811
+def test_counts(browser: Browser, sizes: dict[str, int]) -> None:
     page, model = browser.new_page(), built(sizes)
     found = in_page(page, "transformer_map", "m.census(x)", sizes)
     assert found["total"] == count(model)
@@ -176,7 +159,7 @@ def facts(place: Locator) -> dict[str, str]:
 
 
 @pytest.mark.browser
-def test_by_keyboard_and_mouse(browser: Browser) -> None:  # noqa: F811
+def test_by_keyboard_and_mouse(browser: Browser) -> None:
     with FigurePage(browser, the_map()) as visit:
         place, press = visit.figure(), visit.page.keyboard.press
         assert place.locator("button.lf-block").count() == len(BLOCKS)
@@ -251,7 +234,7 @@ def test_by_keyboard_and_mouse(browser: Browser) -> None:  # noqa: F811
 
 
 @pytest.mark.browser
-def test_made_up_sizes_and_words(browser: Browser) -> None:  # noqa: F811
+def test_made_up_sizes_and_words(browser: Browser) -> None:
     made = TransformerMap(
         ["a", "b", "c"],
         ["x", "y"],
@@ -274,7 +257,7 @@ def test_made_up_sizes_and_words(browser: Browser) -> None:  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "which"), [(1280, 0), (390, 1), (320, 1)])
-def test_room(browser: Browser, width: int, which: int) -> None:  # noqa: F811
+def test_room(browser: Browser, width: int, which: int) -> None:
     figure = the_map()
     with FigurePage(browser, figure, width=width) as visit:
         place = visit.figure()
@@ -291,7 +274,7 @@ def test_room(browser: Browser, width: int, which: int) -> None:  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
-def test_the_token_jumps_where_nothing_shall_move(browser: Browser, motion: str) -> None:  # noqa: F811
+def test_the_token_jumps_where_nothing_shall_move(browser: Browser, motion: str) -> None:
     with FigurePage(browser, the_map()) as visit:
         visit.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
         visit.figure().get_by_role("button", name="Next step").click()
@@ -302,7 +285,7 @@ def test_the_token_jumps_where_nothing_shall_move(browser: Browser, motion: str)
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_accessible(browser: Browser, theme: str, width: int) -> None:  # noqa: F811
+def test_accessible(browser: Browser, theme: str, width: int) -> None:
     with FigurePage(browser, the_map(), theme=theme, width=width) as visit:
         visit.page.evaluate(AXE)
         for name in ("Next step", "cross-attention"):

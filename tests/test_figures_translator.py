@@ -12,8 +12,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page
 
+from tests.browsing import AXE
 from tests.figure_page import THEMES
-from tests.test_site import AXE, browser  # noqa: F401 (a fixture)
 from tests.texts import LONG, RULE, SPECIAL, UNKNOWN
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized, read_texts
@@ -38,7 +38,7 @@ def translator() -> Translator:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, translator: Translator) -> Iterator[Page]:  # noqa: F811
+def page(browser: Browser, translator: Translator) -> Iterator[Page]:
     """A page with the figure's module as `m`, and the stored translator as `T`."""
     opened = browser.new_page()
     header, weights = packed(translator)
@@ -194,7 +194,7 @@ def bare_page(folder: Path, figure: TranslatorFigure) -> Path:
 
 
 @pytest.mark.browser
-def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tmp_path: Path) -> None:  # noqa: F811
+def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tmp_path: Path) -> None:
     write_scripts(tmp_path / "_static" / "translator", translator)
     figure = TranslatorFigure(translator, examples=["You gave me a good book."])
     opened = browser.new_page(viewport={"width": 800, "height": 900}, reduced_motion="reduce")
@@ -255,7 +255,7 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_what_is_not_read_is_said(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     translator: Translator,
     tmp_path: Path,
     theme: str,
@@ -315,7 +315,7 @@ def test_what_is_not_read_is_said(
 
 
 @pytest.mark.browser
-def test_missing_weights_are_told(browser: Browser, translator: Translator, tmp_path: Path) -> None:  # noqa: F811
+def test_missing_weights_are_told(browser: Browser, translator: Translator, tmp_path: Path) -> None:
     opened = browser.new_page()
     opened.goto(bare_page(tmp_path, TranslatorFigure(translator)).as_uri())
     opened.get_by_role("button", name="Load the translator").click()

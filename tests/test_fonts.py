@@ -17,8 +17,7 @@ from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 from playwright.sync_api import Browser
 
-from tests.test_page_weights import OBSERVER
-from tests.test_site import ROOT, SITE, Quiet, address, browser, fonts_of, serving  # noqa: F401
+from tests.browsing import OBSERVER, ROOT, SITE, Quiet, fonts_of, serving
 from transformer_lib import fonts as library_fonts
 from transformer_lib.plots import book_style
 
@@ -172,7 +171,7 @@ def test_figures_are_drawn_without_a_word(
 
 
 @pytest.mark.browser
-def test_they_are_there_at_once_and_all_that_is_preloaded_is_used(browser: Browser, address: str) -> None:  # noqa: F811
+def test_they_are_there_at_once_and_all_that_is_preloaded_is_used(browser: Browser, address: str) -> None:
     """As served, unlike in `Visit`. A font may be late on a busy machine, so this takes the best of three visits."""
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
@@ -195,7 +194,7 @@ def test_they_are_there_at_once_and_all_that_is_preloaded_is_used(browser: Brows
 
 
 @pytest.mark.browser
-def test_from_disk_too(browser: Browser) -> None:  # noqa: F811
+def test_from_disk_too(browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
     said: list[str] = []
@@ -219,7 +218,7 @@ class Late(Quiet):
 
 
 @pytest.mark.browser
-def test_nothing_moves_when_they_come_late(browser: Browser) -> None:  # noqa: F811
+def test_nothing_moves_when_they_come_late(browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1300, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.add_init_script(OBSERVER)

@@ -8,7 +8,7 @@ import pytest
 from docutils import nodes
 from playwright.sync_api import Browser
 
-from tests.test_site import SITE, Visit, address, browser  # noqa: F401 (fixtures)
+from tests.browsing import SITE, Visit
 from transformer_lib.plots import KEY, QUERY, VALUE
 
 sys.path.append(str(Path(__file__).parent.parent / "_ext"))
@@ -56,7 +56,7 @@ def test_names_in_code() -> None:
 
 
 @pytest.mark.browser
-def test_one_color_in_prose_formulas_code_and_figures(browser: Browser, address: str) -> None:  # noqa: F811
+def test_one_color_in_prose_formulas_code_and_figures(browser: Browser, address: str) -> None:
     with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html") as visit:
         visit.page.locator(".figure-place.awake").first.wait_for()
         for role, color in COLORS.items():

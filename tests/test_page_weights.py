@@ -16,20 +16,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request
 
+from tests.browsing import CHAPTERS, OBSERVER, ROOT, Quiet, serving, wait_for_fonts
 from tests.test_figures_placed import PLACES
-from tests.test_site import CHAPTERS, ROOT, SITE, Quiet, browser, serving, wait_for_fonts  # noqa: F401 (fixture)
 from tools import moving_picture
 
 READ = ["intro.html", *CHAPTERS]
 MOST_BYTES, MOST_SECONDS, MOST_SHIFT = 1_000_000, 1.0, 0.005
 WEIGHTS = "/_static/translator/"  # ten megabytes, fetched when the reader asks for a translation
-OBSERVER = """
-window.shifts = [];
-new PerformanceObserver((list) => {
-  for (const { value, hadRecentInput, sources } of list.getEntries())
-    if (!hadRecentInput) shifts.push({ value, moved: sources.map(({ node }) => (node?.outerHTML ?? "").slice(0, 80)) });
-}).observe({ type: "layout-shift", buffered: true });
-"""
 # Hold the figures back until the test says `wake()`.
 HOLD = """
 const listen = document.addEventListener;
@@ -84,7 +77,7 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def opened(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     url: str,
     script: str,
     *,
@@ -115,7 +108,7 @@ def pictures(page: Page) -> dict[str, int]:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("page_name", READ)
-def test_a_page_is_light_and_still(browser: Browser, server: str, page_name: str) -> None:  # noqa: F811
+def test_a_page_is_light_and_still(browser: Browser, server: str, page_name: str) -> None:
     with opened(browser, f"{server}/{page_name}", OBSERVER) as (page, requests):
         for place in page.locator(".figure-place").all():
             place.and_(page.locator(".awake")).wait_for()
@@ -138,7 +131,7 @@ def test_a_page_is_light_and_still(browser: Browser, server: str, page_name: str
 
 @pytest.mark.browser
 @pytest.mark.parametrize("number", range(len(PLACES)), ids=[f"{page}-{kind}" for page, kind, _ in PLACES])
-def test_a_figure_wakes_in_its_room(browser: Browser, server: str, number: int) -> None:  # noqa: F811
+def test_a_figure_wakes_in_its_room(browser: Browser, server: str, number: int) -> None:
     """Nothing at all moves when a figure takes its picture's place before the reader's eyes.
 
     Figures wake as soon as the page is read, most of them below the window, where nobody sees what moves. So this holds
@@ -163,7 +156,7 @@ def test_a_figure_wakes_in_its_room(browser: Browser, server: str, number: int) 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("page_name", ["intro.html", CHAPTERS[1], CHAPTERS[-1]])
-def test_text_comes_at_once(browser: Browser, server: str, page_name: str) -> None:  # noqa: F811
+def test_text_comes_at_once(browser: Browser, server: str, page_name: str) -> None:
     """First paint within a second, from this machine: what the page's own work costs, without a network's delay.
 
     A time depends on what else the machine does. So this takes the best of up to five loads, each with an empty cache,

@@ -4,14 +4,11 @@ Needs the pages in _build/html, which `make test` builds first.
 """
 
 import functools
-import http.server
 import importlib.util
 import io
 import os
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,117 +17,16 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 from fontTools.ttLib import TTFont
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser
 
-from tools.browser import find
+from tests.browsing import AXE, CHAPTERS, FETCH_PICTURES, LUMINANCE, PAGES, ROOT, SITE, Visit, fonts_of, in_theme
 from transformer_lib.exercises import exercises
 from transformer_lib.exercises import find as find_exercise
 
-ROOT = Path(__file__).parent.parent
-SITE = Path(os.environ.get("BOOK_SITE", ROOT / "_build" / "html"))
-PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
-CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Pages that Sphinx makes by itself, without an article's frame; index.html only leads to intro.html.
 BARE = ("index.html", "genindex.html", "py-modindex.html", "search.html")
 every_page = pytest.mark.parametrize("page_name", PAGES)
 every_chapter = pytest.mark.parametrize("page_name", CHAPTERS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no Chromium, and CI does not skip the browser tests")
-        pytest.skip("THERE IS NO CHROMIUM: the built site is not tested. Run `make browser`, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
-        launched.close()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(handler: type[Quiet]) -> Iterator[str]:
-    """The address of a server of the built site, on a free port of this machine."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(SITE)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with serving(Quiet) as url:
-        yield url
-
-
-# Pictures below the first screen are fetched when they are near. This fetches all of them.
-FETCH_PICTURES = """() => Promise.all([...document.images].map((image) => {
-  image.loading = "eager";
-  return image.decode().catch(() => null);
-}))"""
-
-
-def wait_for_fonts(route: Route) -> None:
-    """Let a page wait for its fonts however busy the machine is; as served, it would do without a font that is late."""
-    text = (SITE / "_static" / "fonts.css").read_text(encoding="utf-8")
-    route.fulfill(body=text.replace("font-display: optional", "font-display: block"), content_type="text/css")
-
-
-class Visit:
-    """A page, opened, with all that went wrong on the way."""
-
-    def __init__(self, browser: Browser, url: str, *, width: int = 1300, theme: str = "light") -> None:
-        self.faults: list[str] = []
-        self.home = urlsplit(url)
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-        self.page: Page = self.context.new_page()
-        self.page.route("**/*", self._only_from_here)
-        self.page.route("**/_static/fonts.css*", wait_for_fonts)
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.faults.append(f"error on the page: {error}"))
-        self.page.on("requestfailed", lambda request: self.faults.append(f"request failed: {request.url}"))
-        self.page.on("response", self._answered)
-        self.page.goto(url)
-        self.page.wait_for_load_state("networkidle")
-        self.page.evaluate("() => document.fonts.ready.then(() => null)")
-
-    def __enter__(self) -> "Visit":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def _only_from_here(self, route) -> None:  # type: ignore[no-untyped-def]
-        target = urlsplit(route.request.url)
-        if target.scheme in ("data", "blob") or (target.scheme, target.netloc) == (self.home.scheme, self.home.netloc):
-            route.continue_()
-        else:
-            self.faults.append(f"outside request: {route.request.url}")
-            route.abort()
-
-    def _hear(self, message) -> None:  # type: ignore[no-untyped-def]
-        if message.type in ("error", "warning"):
-            self.faults.append(f"console {message.type}: {message.text}")
-
-    def _answered(self, response) -> None:  # type: ignore[no-untyped-def]
-        if response.status >= 400:
-            self.faults.append(f"{response.status}: {response.url}")
 
 
 def test_the_site_is_built() -> None:
@@ -147,17 +43,6 @@ def visited(request: pytest.FixtureRequest, browser: Browser, address: str) -> I
         visit.page.evaluate(FETCH_PICTURES)
         visit.page.add_script_tag(content=LUMINANCE)
         yield request.param, visit
-
-
-# Colors fade over when the theme changes.
-FADED = """() => new Promise(requestAnimationFrame).then(() => Promise.allSettled(document.getAnimations()
-  .filter((one) => one.effect.getComputedTiming().endTime < Infinity).map((one) => one.finished))).then(() => null)"""
-
-
-def in_theme(page: Page, theme: str) -> None:
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-    page.evaluate(FADED)
 
 
 @pytest.mark.browser
@@ -204,34 +89,6 @@ def test_page_fits_a_phone(browser: Browser, address: str, page_name: str) -> No
     assert size >= 15
 
 
-LUMINANCE = """
-function parts(color) {
-  const [r, g, b, a] = color.match(/[\\d.]+/g).map(Number);
-  return [r, g, b, a ?? 1];
-}
-function luminance(color) {
-  const [r, g, b] = parts(color).slice(0, 3).map(v => {
-    v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-function ground(element) {  // what lies behind an element, with translucent layers laid over each other
-  const layers = [];
-  for (let e = element; e; e = e.parentElement) {
-    const layer = parts(getComputedStyle(e).backgroundColor);
-    if (layer[3] > 0) layers.push(layer);
-    if (layer[3] === 1) break;
-  }
-  const color = layers.reverse().reduce(
-    (under, [r, g, b, a]) => [r, g, b].map((over, i) => a * over + (1 - a) * under[i]), [255, 255, 255]);
-  return `rgb(${color.join(', ')})`;
-}
-function contrast(element) {
-  const [a, b] = [getComputedStyle(element).color, ground(element)].map(luminance);
-  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-}
-"""
-
-
 @pytest.mark.browser
 def test_page_is_readable(visited: tuple[str, Visit]) -> None:
     page_name, visit = visited
@@ -248,9 +105,6 @@ def test_page_is_readable(visited: tuple[str, Visit]) -> None:
             theme,
         )
     assert sorted(set(weak))[:10] == []
-
-
-AXE = (Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]
 
 
 # axe looks for what lies behind each word by itself, half a minute on a long page of code. Words that are set alike,
@@ -302,18 +156,6 @@ WAYS = """() => {
   }
   return [...ways].map(([key, { number, signs, sample }]) => [key, number, [...signs].join(""), sample]);
 }"""
-
-
-def fonts_of(page: Page, selector: str) -> set[tuple[str, bool]]:
-    """The fonts that an element's text is drawn in, and whether the page brought them."""
-    session = page.context.new_cdp_session(page)
-    session.send("DOM.enable")
-    session.send("CSS.enable")
-    root = session.send("DOM.getDocument")["root"]["nodeId"]
-    node = session.send("DOM.querySelector", {"nodeId": root, "selector": selector})["nodeId"]
-    drawn = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
-    session.detach()
-    return {(font["familyName"], font["isCustomFont"]) for font in drawn}
 
 
 @pytest.mark.browser
