@@ -60,7 +60,7 @@ def test_what_is_beyond_the_tolerance_stays_and_is_shown() -> None:
 
 @pytest.mark.parametrize(
     "declared",
-    [{"absolut": 0.1}, {"absolute": -0.1}, {"absolute": True}, {"whole": 0.5}, {"relative": float("inf")}, 0.1],
+    [{"tight": 0.1}, {"absolute": -0.1}, {"absolute": True}, {"whole": 0.5}, {"relative": float("inf")}, 0.1],
 )
 def test_what_is_no_tolerance_is_refused(declared: object) -> None:
     with pytest.raises(ValueError, match="tolerance"):
