@@ -135,7 +135,8 @@ def style_sheet(folder: Path, digest: str) -> str:
         chain += [other for other in ("Book Sans", "Book Mono", "Book Serif") if other != family]
         quoted = ", ".join(f'"{name}"' for name in chain)
         variables.append(f"  --{family.lower().replace(' ', '-')}: {quoted}, {last};")
-    return "\n".join([*rules, "html {", *variables, "}", ""])
+    # Widths that are not rounded to a screen's pixels: then lines break alike, whatever a machine does to show letters.
+    return "\n".join([*rules, "html {", *variables, "  text-rendering: geometricPrecision;", "}", ""])
 
 
 def _ranges(points: list[int]) -> str:

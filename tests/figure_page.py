@@ -31,7 +31,8 @@ def typefaces() -> str:
     """The style sheets of the book's fonts, which hold the fonts themselves, so that no machine's own are seen."""
     folder = ROOT / "_build" / "fonts"
     make_fonts(folder)
-    return "".join((folder / name).read_text(encoding="utf-8") for name in ("fonts.css", ON_DISK))
+    served, whole = ((folder / name).read_text(encoding="utf-8") for name in ("fonts.css", ON_DISK))
+    return "\n".join([line for line in served.splitlines() if "url(" not in line] + [whole])
 
 
 def html(*figures: LiveFigure, theme: str = "light", width: int = 736) -> str:

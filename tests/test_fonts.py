@@ -179,9 +179,7 @@ def test_they_are_there_at_once_and_all_that_is_preloaded_is_used(browser: Brows
     page.on("console", lambda message: said.append(message.text) if message.type in ("warning", "error") else None)
     for _ in range(3):
         page.goto(f"{address}/{CHAPTER}")
-        drawn = (
-            fonts_of(page, ".bd-article h1 + p") | fonts_of(page, ".bd-links a") | fonts_of(page, ".highlight pre span")
-        )
+        drawn = fonts_of(page, ".bd-article h1 + p") | fonts_of(page, ".bd-links a") | fonts_of(page, "code .pre")
         if not [name for name, ours in drawn if not ours]:
             break
     assert drawn == {("Book Serif", True), ("Book Sans", True), ("Book Mono", True)}

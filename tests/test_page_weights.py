@@ -21,7 +21,7 @@ from tests.test_figures_placed import PLACES
 from tools import moving_picture
 
 READ = ["intro.html", *CHAPTERS]
-MOST_BYTES, MOST_SECONDS, MOST_SHIFT = 1_000_000, 1.0, 0.005
+MOST_BYTES, MOST_TIMES, MOST_SHIFT = 1_000_000, 12, 0.005
 WEIGHTS = "/_static/translator/"  # ten megabytes, fetched when the reader asks for a translation
 # Hold the figures back until the test says `wake()`.
 HOLD = """
@@ -157,27 +157,23 @@ def test_a_figure_wakes_in_its_room(browser: Browser, server: str, number: int) 
 @pytest.mark.browser
 @pytest.mark.parametrize("page_name", ["intro.html", CHAPTERS[1], CHAPTERS[-1]])
 def test_text_comes_at_once(browser: Browser, server: str, page_name: str) -> None:
-    """First paint within a second, from this machine: what the page's own work costs, without a network's delay.
+    """First paint soon, beside a page of plain text: what the page's own work costs, without a network's delay.
 
-    A time depends on what else the machine does. So this takes the best of up to five loads, each with an empty cache,
-    of three pages only; the limit is about twice what two idle cores need, and grows as the machine is busy.
+    Both wait alike where the machine is busy, so this is a ratio: of the best of some loads in turn, each with an empty
+    cache. It is 4 to 7 on two cores, idle or busy.
     """
-    times = []
-    for _ in range(5):
-        with opened(browser, f"{server}/{page_name}", "") as (page, _):
-            seconds = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000")
-        times.append(seconds / busy())
-        if times[-1] < MOST_SECONDS:
+    best = {page_name: float("inf"), "_static/fonts/Book-Sans-LICENSE.txt": float("inf")}
+    for _ in range(6):
+        for name in best:
+            with opened(browser, f"{server}/{name}", "") as (page, _):
+                page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+                painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            best[name] = min(best[name], painted)
+        page_takes, text_takes = best.values()
+        ratio = page_takes / text_takes
+        if ratio < MOST_TIMES:
             break
-    assert min(times) < MOST_SECONDS
-
-
-def busy() -> float:
-    """How many times as long as alone a process takes now, at least 1."""
-    start, own = time.perf_counter(), time.process_time()
-    while (worked := time.process_time() - own) < 0.2:
-        pass
-    return max(1.0, (time.perf_counter() - start) / worked)
+    assert ratio < MOST_TIMES
 
 
 # ---- The README's picture.

@@ -88,7 +88,7 @@ class AttentionFigure(LiveFigure):
             language=language,
             d_k=widths[0],
             visible=[True] * len(tokens),
-            heights=(430, 956),
+            heights=(430, 968),
         )
         self._compute()
         self.observe(self._compute, ["query", "d_k", "scaled", "temperature", "visible"])
