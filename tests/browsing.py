@@ -104,9 +104,13 @@ class Visit:
             self.faults.append(f"{response.status}: {response.url}")
 
 
-# Colors fade over when the theme changes.
-FADED = """() => new Promise(requestAnimationFrame).then(() => Promise.allSettled(document.getAnimations()
-  .filter((one) => one.effect.getComputedTiming().endTime < Infinity).map((one) => one.finished))).then(() => null)"""
+# Colors fade over when the theme changes, for less than a second. A page that is not drawn just then fires no frame, and
+# its fades do not end; so nobody waits for longer than two.
+FADED = """() => Promise.race([
+  new Promise(requestAnimationFrame).then(() => Promise.allSettled(document.getAnimations()
+    .filter((one) => one.effect.getComputedTiming().endTime < Infinity).map((one) => one.finished))),
+  new Promise((resolve) => setTimeout(resolve, 2000)),
+]).then(() => null)"""
 
 
 def in_theme(page: Page, theme: str) -> None:

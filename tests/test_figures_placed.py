@@ -167,9 +167,9 @@ def use_translator(figure: Locator, page: Page, state: State) -> State:
     figure.get_by_role("button", name="Load the translator").focus()
     page.keyboard.press("Enter")
     expected = translator().translate([state["sentence"], state["examples"][1]])
-    expect(figure.get_by_role("status")).to_have_text(expected[0], timeout=60_000)
+    expect(figure.locator(".lf-whole")).to_have_text(expected[0], timeout=60_000)
     figure.get_by_label("or an example").select_option(state["examples"][1])
-    expect(figure.get_by_role("status")).to_have_text(expected[1], timeout=60_000)
+    expect(figure.locator(".lf-whole")).to_have_text(expected[1], timeout=60_000)
     page.wait_for_timeout(500)  # what is written last is told last
     return {"translation": expected[1]}
 

@@ -244,7 +244,7 @@ def test_beams_share_the_memory_of_their_sentence_and_it_is_never_copied(scheme:
 
 def test_a_memory_that_does_not_divide_the_rows_is_refused() -> None:
     model = transformer()
-    with torch.no_grad(), pytest.raises(ValueError, match="must agree in all axes"):
+    with torch.no_grad(), pytest.raises(ValueError, match="must serve as many rows"):
         model.step(torch.ones(5, 2, dtype=torch.long), model.new_cache(padded(SOURCES[:2], "right")))
 
 

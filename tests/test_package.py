@@ -20,7 +20,9 @@ from tests.notebooks import CHAPTERS, ROOT, code_cells
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINS = {
     canonicalize_name(name): version
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.M)
+    for name, version in re.findall(
+        r"^([\w.-]+)(?:\[\w+\])?==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.M
+    )
 }
 LOCKED = {
     canonicalize_name(name): version

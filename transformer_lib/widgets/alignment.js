@@ -62,6 +62,13 @@ function render({ model, el }) {
 
   function update() {
     const place = hovered ?? model.get("place"), row = weights[place];
+    // First the words, since their looks move them; then the lines between them.
+    above.forEach((element, j) => element.style.setProperty("--weight", row[j]));
+    below.forEach(({ input, element }, i) => {
+      input.checked = i === model.get("place");
+      element.classList.toggle("now", i === place);
+      element.classList.toggle("unwritten", Boolean(timer) && i > place);
+    });
     const left = drawing.getBoundingClientRect().left;
     const middle = (element) => {
       const box = element.getBoundingClientRect();
@@ -78,18 +85,12 @@ function render({ model, el }) {
         "stroke-opacity": seen ? (now ? 0.15 + 0.85 * weight : 0.45 * weight) : 0,
       });
     }));
-    above.forEach((element, j) => element.style.setProperty("--weight", row[j]));
-    below.forEach(({ input, element }, i) => {
-      input.checked = i === model.get("place");
-      element.classList.toggle("now", i === place);
-      element.classList.toggle("unwritten", Boolean(timer) && i > place);
-    });
     told.textContent = `“${written[place]}” looked at: ${looked(row, read)}`;
     play.textContent = timer ? "Stop" : "Play";
   }
   model.on("change:place", update);
   const watch = new ResizeObserver(update);
-  watch.observe(drawing.parentElement);
+  [drawing.parentElement, ...above, ...below.map((one) => one.element)].forEach((part) => watch.observe(part));
   update();
   return () => {
     stop();
