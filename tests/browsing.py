@@ -104,13 +104,14 @@ class Visit:
             self.faults.append(f"{response.status}: {response.url}")
 
 
-# Colors fade over when the theme changes, for less than a second. A page that is not drawn just then fires no frame, and
-# its fades do not end; so nobody waits for longer than two.
-FADED = """() => Promise.race([
-  new Promise(requestAnimationFrame).then(() => Promise.allSettled(document.getAnimations()
-    .filter((one) => one.effect.getComputedTiming().endTime < Infinity).map((one) => one.finished))),
-  new Promise((resolve) => setTimeout(resolve, 2000)),
-]).then(() => null)"""
+# Colors fade over when the theme changes. What ends by itself is brought to its end, which may set off another fading.
+FADED = """() => {
+  for (let round = 0; round < 100; round++) {
+    const fading = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime < Infinity);
+    if (!fading.length) break;
+    for (const one of fading) one.finish();
+  }
+}"""
 
 
 def in_theme(page: Page, theme: str) -> None:

@@ -59,6 +59,12 @@ def test_page_is_whole(visited: tuple[str, Visit]) -> None:
     # MathJax shows a formula that it cannot read as an error, and a command that it does not know in red.
     broken_maths = page.locator("mjx-merror, [data-mjx-error], mjx-container [style*='color: red']").count()
     unset = page.eval_on_selector_all(".math", "all => all.filter(m => !m.querySelector('mjx-container')).length")
+    # A formula that may scroll is cut at its edge.
+    cut = page.eval_on_selector_all(
+        ".bd-article mjx-container[display=true]",
+        """all => all.filter(m => m.checkVisibility() && [...m.querySelectorAll("mjx-c")].some(
+          (sign) => sign.getBoundingClientRect().top < m.getBoundingClientRect().top + 2)).length""",
+    )
     assert visit.faults == []
     assert [image["src"] for image in images if not image["loaded"]] == []
     assert silent == []
@@ -66,6 +72,7 @@ def test_page_is_whole(visited: tuple[str, Visit]) -> None:
         assert headings == 1
     assert broken_maths == 0
     assert unset == 0
+    assert cut == 0
     assert "$$" not in text
     assert not re.search(r"\{(ref|cite|doc|math|term)[:}]", text), "a role was not understood"
 
