@@ -579,6 +579,14 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
         assert process.stderr.read() == b""
 
 
+def test_an_output_that_is_closed(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m transformer_lib.exercises --in "{tmp_path}" >&-'
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_watch_checks_on_save(tmp_path: Path) -> None:
     path = notebook(tmp_path / "mine.ipynb", IMPORTS, STUB)
     command = [sys.executable, "-u", "-m", "transformer_lib.exercises", "--watch", "--in", str(tmp_path)]

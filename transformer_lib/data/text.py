@@ -8,9 +8,9 @@ texts have, in this order:
 2. Signs without a width vanish: the soft hyphen, zero-width spaces and joiners, marks of direction, variation
    selectors, tags, and control characters that are no blanks.
 3. Accents join their letters (Unicode's form NFC): *e* and a combining acute become *é*.
-4. Quotes, ``“ ” „ ‟ « » ″``, become ``"``; apostrophes, single quotes and accents that stand alone,
-   ``‘ ’ ‚ ‛ ʻ ʼ ´ ` ′ ‹ ›``, become ``'``; hyphens, dashes, the minus sign and a menu's arrows,
-   ``‐ ‑ ‒ – — ― − → ▸``, become ``-``; ``…`` becomes ``...``; and joined letters such as ``ﬁ`` become two.
+4. Quotes, ``“ ” „ « » ″`` and U+201F, become ``"``; apostrophes, single quotes and accents that stand alone,
+   ``‘ ’ ‚ ‛ ´ ` ′ ‹ ›``, U+02BB and U+02BC, become ``'``; hyphens, dashes, the minus sign and a menu's arrows,
+   ``‐ ‑ ‒ – — ― − → ▸``, become ``-``; ``…`` becomes ``...``; and joined letters such as U+FB01 become two.
 5. Blanks of any kind, among them tabs, ends of lines, no-break and thin spaces, become one space between words and none
    at the ends. So does ``▁``, by which the tokenizer marks where a word begins.
 

@@ -56,15 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.show:
-            return _show(find(chosen.show))
-        if chosen.hint:
-            return _hint(find(chosen.hint[0]), chosen.hint[1:])
-        names = _names(chosen.what)
-        places = chosen.places or (["chapters"] if Path("chapters").is_dir() else ["."])
-        if chosen.watch:
-            return _watch(places, names)
-        return _check(places, names) if names else _list(places)
+        status = _run(chosen)
+        if sys.stdout is not None:  # which it is where the shell has closed it
+            sys.stdout.flush()  # here, and not at the interpreter's end, a reader that has gone is noticed
+        return status
     except BrokenPipeError:  # the reader, for instance `head`, has seen enough
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
@@ -74,6 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.show:
+        return _show(find(chosen.show))
+    if chosen.hint:
+        return _hint(find(chosen.hint[0]), chosen.hint[1:])
+    names = _names(chosen.what)
+    places = chosen.places or (["chapters"] if Path("chapters").is_dir() else ["."])
+    if chosen.watch:
+        return _watch(places, names)
+    return _check(places, names) if names else _list(places)
 
 
 def _names(what: Sequence[str]) -> list[str]:
