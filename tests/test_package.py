@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.notebooks import CHAPTERS, ROOT, code_cells
+from tools.lock import OF_TORCH_ALONE
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINS = {
@@ -152,9 +153,7 @@ def test_the_lock_holds_every_pin_and_all_that_they_bring_in() -> None:
         name: version for name, version in PINS.items() if name not in apart
     }, "run `python -m tools.lock`"
     needed = closure([f"{name}=={version}" for name, version in PINS.items()])
-    missing = sorted(
-        name for name in needed if name not in LOCKED and not re.match(r"(torch|triton|cuda-|nvidia-)", name)
-    )
+    missing = sorted(name for name in needed if name not in LOCKED and not OF_TORCH_ALONE.match(f"{name}=="))
     assert missing == [], "run `python -m tools.lock`"
 
 

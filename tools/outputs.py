@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,30 @@ def store(path: Path, *, fresh: bool = False) -> bool:
     before = path.read_text(encoding="utf-8")
     stored = nbformat.reads(before, as_version=4)
     notebook = nbformat.reads(before, as_version=4)
+    execute(notebook, path)
+    return _written(path, before, normalise(notebook, None if fresh else stored))
+
+
+def execute(
+    notebook: NotebookNode, path: Path, *, environment: Mapping[str, str] | None = None, timeout: int = 600
+) -> None:
+    """Run a notebook in place, in the folder of its file.
+
+    Args:
+        notebook: gets the outputs, and the states of its widgets.
+        path: of its file.
+        environment: of its kernel; this process's unless given.
+        timeout: of a cell, in seconds.
+    """
     client = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=True,
         extra_arguments=["--log-level=ERROR"],
     )
-    client.execute()
-    return _written(path, before, normalise(notebook, None if fresh else stored))
+    client.execute(env=dict(os.environ if environment is None else environment))
 
 
 def renew(path: Path) -> bool:

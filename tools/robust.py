@@ -21,12 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from tools.numbers import Tolerance, changed_lines
-from tools.outputs import IGNORED, ROOT, normalise
+from tools.outputs import IGNORED, ROOT, execute, normalise
 
 DISTURBED = 1e-6
 # MKL and oneDNN choose their kernels by themselves, so they are told too.
@@ -86,18 +85,11 @@ def run(path: Path, machine: Machine, *, disturbed: float = DISTURBED) -> list[C
     stored = nbformat.read(path, as_version=4)
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(SET_UP.format(seed=machine.seed, size=disturbed)))
-    client = NotebookClient(
-        notebook,
-        timeout=1200,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--log-level=ERROR"],
-    )
     threads = str(machine.threads)
     settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **PROCESSORS[machine.processor]}
     failed = []
     try:
-        client.execute(env=os.environ | settings)
+        execute(notebook, path, environment=os.environ | settings, timeout=1200)
     except CellExecutionError as error:
         failed = [Change(0, "a cell failed", str(error).strip().splitlines()[-1])]
     del notebook.cells[0]

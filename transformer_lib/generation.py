@@ -19,6 +19,7 @@ from torch import Tensor
 
 from transformer_lib.checks import check_real, check_whole
 from transformer_lib.decoder import DecoderCache
+from transformer_lib.precision import widened
 
 LengthPenalty = Literal["none", "power", "gnmt"]
 
@@ -129,7 +130,7 @@ def top_p_filter(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tenso
     if p == 1.0:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True)
-    probabilities = _widened(ordered).softmax(-1)
+    probabilities = widened(ordered).softmax(-1)
     before = probabilities.cumsum(-1) - probabilities  # what the likelier tokens sum to
     dropped = before >= p
     dropped[..., 0] = False  # a p below the smallest number of the type is rounded to 0
@@ -140,11 +141,6 @@ def _check_top_p(p: float) -> None:
     check_real("top_p", p)
     if not 0.0 < p <= 1.0:
         raise ValueError(f"top_p must be above 0 and at most 1; got {p}")
-
-
-def _widened(logits: Tensor) -> Tensor:
-    """The logits in float32 at least."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def length_penalty(length: int, penalty: LengthPenalty = "none", alpha: float = 1.0) -> float:
@@ -168,12 +164,12 @@ def length_penalty(length: int, penalty: LengthPenalty = "none", alpha: float = 
     check_real("alpha", alpha)
     if penalty == "none":
         return 1.0
-    exponent = float(alpha) * math.log(length if penalty == "power" else (5.0 + length) / 6.0)
-    if abs(exponent) > 300.0 * math.log(10.0):
+    base = length if penalty == "power" else (5.0 + length) / 6.0
+    if abs(float(alpha) * math.log(base)) > 300.0 * math.log(10.0):
         raise ValueError(
             f"alpha must leave scores of {length} tokens apart; got {alpha}, whose penalty is out of range"
         )
-    return float((length if penalty == "power" else (5.0 + length) / 6.0) ** float(alpha))
+    return float(base ** float(alpha))
 
 
 def greedy(
@@ -480,7 +476,7 @@ class _Rows:
             places = torch.arange(end, device=self.device) - self.pads[:, None]  # (rows, key), negative for padding
             mask, positions = (places >= 0)[:, None, None, :], places[:, start:].clamp(min=0)
         logits = self.model.step(token_ids, self.cache, mask=mask, positions=positions)
-        logits = _widened(logits)
+        logits = widened(logits)
         if self.largest >= logits.size(-1):
             raise ValueError(
                 f"the model has the tokens 0 to {logits.size(-1) - 1}; got {self.largest} as forbidden, padding or end"

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from transformer_lib.checks import check_real, check_whole
+from transformer_lib.precision import widened
 
 IGNORED = -100
 """A target that does not count, as in PyTorch."""
@@ -63,9 +64,8 @@ def fit(model: nn.Module, sample: Sampler, *, steps: int, lr: float = 3e-3, seed
     for _ in range(steps):
         *inputs, targets = sample(generator)
         logits = model(*inputs)
-        if not _counted(logits, targets, None).any():
-            raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
-        loss = F.cross_entropy(_widened(logits).flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED)
+        _some_counted(logits, targets)
+        loss = F.cross_entropy(widened(logits).flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -96,9 +96,7 @@ def accuracy(model: nn.Module, sample: Sampler, *, seed: int = 1_000) -> float:
         logits = model(*inputs)
     finally:
         model.train(training)
-    counted = _counted(logits, targets, None)
-    if not counted.any():
-        raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
+    counted = _some_counted(logits, targets)
     return float((logits.argmax(-1) == targets)[counted].float().mean())
 
 
@@ -120,13 +118,16 @@ def _counted(logits: Tensor, targets: Tensor, pad_id: int | None) -> Tensor:
     return counted
 
 
+def _some_counted(logits: Tensor, targets: Tensor) -> Tensor:
+    """Which targets count, ``(*batch,)``: at least one."""
+    counted = _counted(logits, targets, None)
+    if not counted.any():
+        raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
+    return counted
+
+
 def _not_ignored(targets: Tensor, pad_id: int | None) -> Tensor:
     return targets != IGNORED if pad_id is None else (targets != IGNORED) & (targets != pad_id)
-
-
-def _widened(logits: Tensor) -> Tensor:
-    """The logits in float32 at least: half precision rounds the logarithm of a sum, and float64 must not be rounded."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def smoothed_cross_entropy(
@@ -164,7 +165,7 @@ def smoothed_cross_entropy(
         raise ValueError(f"pad_id must be a token, 0 to {logits.size(-1) - 1}, or None; got {pad_id}")
     if n_tokens < 1:
         raise ValueError(f"the vocabulary must hold a token besides the padding; got {logits.size(-1)} in all")
-    log_probabilities = _widened(logits).flatten(0, -2).log_softmax(-1)  # (n, vocab)
+    log_probabilities = widened(logits).flatten(0, -2).log_softmax(-1)  # (n, vocab)
     targets = targets.flatten().long().masked_fill(~counted, 0)
     losses = F.nll_loss(log_probabilities, targets, reduction="none")
     if smoothing:
