@@ -13,8 +13,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import exercises
-from transformer_lib.exercises.exercise import CHAPTERS
 
 
 class Generated(SphinxDirective):

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Route
 
+from transformer_lib import chapters
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -22,6 +24,10 @@ PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "
 
 
 CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
+
+
+def chapter_page(key: str) -> str:
+    return f"chapters/{chapters.CHAPTERS[key].file}.html"
 
 
 FLAGS = [

@@ -8,9 +8,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from tools.outputs import STATE
+from transformer_lib import chapters
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+
+
+def notebook(key: str) -> Path:
+    return ROOT / "chapters" / f"{chapters.CHAPTERS[key].file}.ipynb"
 
 
 def read(path: Path) -> NotebookNode:

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import transformer_lib as lib
-from transformer_lib.exercises import check, examine, find, hint, isolation, processes, progress
-from transformer_lib.exercises.comparing import difference
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises import check, examine, find, hint
+from transformer_lib.exercises.engine import isolation, processes, progress
+from transformer_lib.exercises.engine.comparing import difference
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Complaint,
     Draw,
@@ -33,8 +34,8 @@ from transformer_lib.exercises.exercise import (
     case,
     with_weights,
 )
-from transformer_lib.exercises.printing import say
-from transformer_lib.exercises.report import Report
+from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.report import Report
 
 EXERCISE = find("scaled-dot-product-attention")
 sdpa = F.scaled_dot_product_attention  # an alias, as a learner's `from … import … as …` would make

@@ -10,17 +10,16 @@ from torch import Tensor, nn
 
 import transformer_lib as lib
 import transformer_lib.training
-from tests.notebooks import ROOT, definitions
+from tests.notebooks import definitions, notebook
 from transformer_lib import generation, layers
 from transformer_lib.positions import relative_position_bucket
 
-CHAPTERS = ROOT / "chapters"
 DTYPES = [torch.float64, torch.float32]
 SHAPES = [(1, 1, 1, 1, 1, 1), (2, 3, 5, 7, 8, 4), (3, 3, 6, 2, 5, 9), (1, 4, 2, 6, 3, 3)]
 
 
-def chapter(name: str, *names: str) -> dict[str, Any]:
-    return definitions(CHAPTERS / f"{name}.ipynb", *names)
+def chapter(key: str, *names: str) -> dict[str, Any]:
+    return definitions(notebook(key), *names)
 
 
 def inputs(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,8 +42,8 @@ def masks(shape: tuple[int, ...]) -> Iterator[Tensor | None]:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_chapter_2_attention(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    theirs: Callable[..., tuple[Tensor, Tensor]] = chapter("02_scaled_dot_product", "attention")["attention"]
+def test_scaled_attention(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    theirs: Callable[..., tuple[Tensor, Tensor]] = chapter("scaled", "attention")["attention"]
     qkv = inputs(shape, dtype)
     for mask in masks(shape):
         for built, imported in zip(theirs(*qkv, mask), lib.attention(*qkv, mask), strict=True):
@@ -52,31 +51,31 @@ def test_chapter_2_attention(shape: tuple[int, ...], dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize("name", ["attention_loop", "attention_numpy"])
-def test_chapter_2_attention_in_numpy(name: str) -> None:
-    function = chapter("02_scaled_dot_product", name)[name]
+def test_scaled_attention_in_numpy(name: str) -> None:
+    function = chapter("scaled", name)[name]
     query, key, value = (tensor[0, 0] for tensor in inputs((1, 1, 5, 7, 8, 4), torch.float64))
     expected = lib.attention(query, key, value)
     for built, imported in zip(function(query.numpy(), key.numpy(), value.numpy()), expected, strict=True):
         np.testing.assert_allclose(built, imported.numpy(), atol=1e-12)
 
 
-def test_chapter_2_softmax() -> None:
-    softmax = chapter("02_scaled_dot_product", "softmax")["softmax"]
+def test_scaled_softmax() -> None:
+    softmax = chapter("scaled", "softmax")["softmax"]
     scores = np.random.default_rng(0).normal(0, 50, (4, 6))
     for temperature in (0.1, 1.0, 7.0):
         expected = torch.from_numpy(scores / temperature).softmax(-1).numpy()
         np.testing.assert_allclose(softmax(scores, temperature), expected, atol=1e-12)
 
 
-def test_chapter_2_window_mask() -> None:
-    window_mask = chapter("02_scaled_dot_product", "window_mask")["window_mask"]
+def test_scaled_window_mask() -> None:
+    window_mask = chapter("scaled", "window_mask")["window_mask"]
     for length, width in ((5, 2), (7, 7), (4, 1)):
         rows, columns = np.indices((length, length))
         np.testing.assert_array_equal(window_mask(length, width), (rows - columns >= 0) & (rows - columns < width))
 
 
-def test_chapter_1_training_loop() -> None:
-    fit = chapter("01_why_attention", "fit")["fit"]
+def test_why_training_loop() -> None:
+    fit = chapter("why", "fit")["fit"]
 
     def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = torch.randn(9, 4, generator=generator)
@@ -90,8 +89,8 @@ def test_chapter_1_training_loop() -> None:
     assert losses[0] == losses[1]
 
 
-def test_chapter_3_split_and_merge() -> None:
-    built = chapter("03_multi_head", "split_heads", "merge_heads")
+def test_multihead_split_and_merge() -> None:
+    built = chapter("multihead", "split_heads", "merge_heads")
     x = torch.randn(2, 5, 12)
     for n_heads in (1, 3, 4, 12):
         heads = built["split_heads"](x, n_heads)
@@ -101,8 +100,8 @@ def test_chapter_3_split_and_merge() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("d_model", "n_heads"), [(12, 3), (8, 1), (10, 5)])
-def test_chapter_3_multi_head_attention(d_model: int, n_heads: int, dtype: torch.dtype) -> None:
-    built = chapter("03_multi_head", "MultiHeadAttention")["MultiHeadAttention"](d_model, n_heads).to(dtype)
+def test_multihead_multi_head_attention(d_model: int, n_heads: int, dtype: torch.dtype) -> None:
+    built = chapter("multihead", "MultiHeadAttention")["MultiHeadAttention"](d_model, n_heads).to(dtype)
     imported = lib.MultiHeadAttention(d_model, n_heads).to(dtype)
     imported.load_state_dict(built.state_dict())
     generator = torch.Generator().manual_seed(0)
@@ -113,16 +112,16 @@ def test_chapter_3_multi_head_attention(d_model: int, n_heads: int, dtype: torch
             torch.testing.assert_close(built(x, source, mask)[0], imported(x, source, mask=mask))
 
 
-def test_chapter_3_heads_by_loop() -> None:
-    by_loop = chapter("03_multi_head", "heads_by_loop")["heads_by_loop"]
+def test_multihead_heads_by_loop() -> None:
+    by_loop = chapter("multihead", "heads_by_loop")["heads_by_loop"]
     x, *weights = torch.randn(5, 12).double(), *torch.randn(3, 3, 12, 4).double()
     heads = [x @ torch.cat(list(weight), dim=-1) for weight in weights]
     query, key, value = (lib.split_heads(head[None], 3) for head in heads)
     torch.testing.assert_close(by_loop(x, *weights), lib.merge_heads(lib.attention(query, key, value)[0])[0])
 
 
-def test_chapter_4_self_attention() -> None:
-    built = chapter("04_self_attention", "self_attention_loop", "SingleHead")
+def test_self_self_attention() -> None:
+    built = chapter("self", "self_attention_loop", "SingleHead")
     layer = built["SingleHead"](8).double()
     imported = lib.MultiHeadAttention(8, 1, bias=False).double()
     imported.load_state_dict(layer.state_dict())
@@ -134,8 +133,8 @@ def test_chapter_4_self_attention() -> None:
     torch.testing.assert_close(layer.o_proj(built["self_attention_loop"](x, *matrices)), layer(x)[0])
 
 
-def test_chapter_5_waves() -> None:
-    built = chapter("05_positions", "waves", "waves_loop")
+def test_positions_waves() -> None:
+    built = chapter("positions", "waves", "waves_loop")
     for length, d_model in ((1, 2), (7, 10), (300, 64)):
         table = lib.sinusoidal_table(length, d_model)
         torch.testing.assert_close(built["waves"](length, d_model), table, atol=0, rtol=0)
@@ -143,15 +142,15 @@ def test_chapter_5_waves() -> None:
 
 
 @pytest.mark.parametrize(("n_buckets", "max_distance"), [(32, 128), (8, 20), (16, 1000)])
-def test_chapter_5_buckets(n_buckets: int, max_distance: int) -> None:
-    bucket = chapter("05_positions", "bucket")["bucket"]
+def test_positions_buckets(n_buckets: int, max_distance: int) -> None:
+    bucket = chapter("positions", "bucket")["bucket"]
     distances = torch.arange(3 * max_distance)
     imported = relative_position_bucket(-distances, bidirectional=False, n_buckets=n_buckets, max_distance=max_distance)
     assert [bucket(distance, n_buckets, max_distance) for distance in distances.tolist()] == imported.tolist()
 
 
-def test_chapter_5_biases() -> None:
-    built = chapter("05_positions", "Relative", "alibi")
+def test_positions_biases() -> None:
+    built = chapter("positions", "Relative", "alibi")
     relative, imported = built["Relative"](3), lib.RelativeBias(3, bidirectional=False)
     nn.init.normal_(relative.table)
     imported.load_state_dict(relative.state_dict())
@@ -161,8 +160,8 @@ def test_chapter_5_biases() -> None:
             torch.testing.assert_close(built["alibi"](n_heads, length), lib.ALiBi(n_heads)(length, length))
 
 
-def test_chapter_5_rotations() -> None:
-    built = chapter("05_positions", "rotate", "turn_one")
+def test_positions_rotations() -> None:
+    built = chapter("positions", "rotate", "turn_one")
     for d_head, start in ((2, 0), (8, 5), (64, 1000)):
         x, positions = torch.randn(2, 3, 7, d_head).double(), torch.arange(start, start + 7)
         imported = lib.RotaryPositions(d_head)(x, positions)
@@ -170,8 +169,8 @@ def test_chapter_5_rotations() -> None:
         np.testing.assert_allclose(built["turn_one"](x[1, 2, 4].numpy(), start + 4), imported[1, 2, 4], atol=1e-9)
 
 
-def test_chapter_5_learned_positions() -> None:
-    learned = chapter("05_positions", "Learned")["Learned"](6, 9)
+def test_positions_learned_positions() -> None:
+    learned = chapter("positions", "Learned")["Learned"](6, 9)
     imported = lib.LearnedPositions(6, 9)
     imported.load_state_dict(learned.state_dict())
     x = torch.randn(2, 7, 6)
@@ -180,8 +179,8 @@ def test_chapter_5_learned_positions() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("d_model", "d_ff"), [(6, 10), (8, 8), (5, 1)])
-def test_chapter_6_feed_forward(d_model: int, d_ff: int, dtype: torch.dtype) -> None:
-    built = chapter("06_layers", "feed_forward_loop", "FeedForward", "GatedFeedForward")
+def test_layers_feed_forward(d_model: int, d_ff: int, dtype: torch.dtype) -> None:
+    built = chapter("layers", "feed_forward_loop", "FeedForward", "GatedFeedForward")
     x = torch.randn(2, 7, d_model, dtype=dtype)
     options: dict[str, Any] = {"d_model": d_model, "n_heads": 1, "d_ff": d_ff, "dropout": 0.0}
     plain = built["FeedForward"](d_model, d_ff).to(dtype)
@@ -198,8 +197,8 @@ def test_chapter_6_feed_forward(d_model: int, d_ff: int, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-2])
-def test_chapter_6_norms(eps: float) -> None:
-    built = chapter("06_layers", "layer_norm_loop", "LayerNorm", "RMSNorm")
+def test_layers_norms(eps: float) -> None:
+    built = chapter("layers", "layer_norm_loop", "LayerNorm", "RMSNorm")
     x = 3 * torch.randn(2, 5, 7).double() + 1
     x[0, 0] = 2.0  # a constant token
     for ours, imported in (
@@ -218,8 +217,8 @@ def test_chapter_6_norms(eps: float) -> None:
 
 
 @pytest.mark.parametrize("pre_norm", [True, False])
-def test_chapter_6_residual(pre_norm: bool) -> None:
-    built = chapter("06_layers", "Residual", "dropout")
+def test_layers_residual(pre_norm: bool) -> None:
+    built = chapter("layers", "Residual", "dropout")
     ours = built["Residual"](6, pre_norm, p=0.3)
     imported = layers.Residual(lib.StackConfig(d_model=6, n_heads=1, pre_norm=pre_norm, dropout=0.3))
     nn.init.normal_(ours.norm.weight)
@@ -235,8 +234,8 @@ def test_chapter_6_residual(pre_norm: bool) -> None:
     torch.testing.assert_close(built["dropout"](x, 0.3, theirs != 0), theirs)
 
 
-def test_chapter_11_filters() -> None:
-    built = chapter("11_decoding", "top_k_by_hand", "top_p_by_hand", "min_p_filter", "penalty_by_hand")
+def test_decoding_filters() -> None:
+    built = chapter("decoding", "top_k_by_hand", "top_p_by_hand", "min_p_filter", "penalty_by_hand")
     torch.manual_seed(0)
     for logits in 3 * torch.randn(30, 12):
         for k in (1, 3, 12):
@@ -278,8 +277,8 @@ class Wandering:
 
 
 @pytest.mark.parametrize("beams", [1, 2, 4])
-def test_chapter_11_searches(beams: int) -> None:
-    built = chapter("11_decoding", "greedy_by_hand", "beam_search_by_hand")
+def test_decoding_searches(beams: int) -> None:
+    built = chapter("decoding", "greedy_by_hand", "beam_search_by_hand")
     for seed in range(8):
         torch.manual_seed(seed)
         model = Wandering()
@@ -293,8 +292,8 @@ def test_chapter_11_searches(beams: int) -> None:
             assert built["greedy_by_hand"](model.logits, 6) == written
 
 
-def test_chapter_11_cache() -> None:
-    attend = chapter("11_decoding", "attend_with_memory")["attend_with_memory"]
+def test_decoding_cache() -> None:
+    attend = chapter("decoding", "attend_with_memory")["attend_with_memory"]
     layer, cache = lib.MultiHeadAttention(12, 3).eval(), lib.KVCache()
     kept: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
@@ -309,8 +308,8 @@ def stack_config(pre_norm: bool, dropout: float = 0.0) -> lib.StackConfig:
 
 @pytest.mark.parametrize("pre_norm", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_chapter_7_encoder(pre_norm: bool, dropout: float) -> None:
-    built = chapter("07_encoder", "EncoderLayer", "Encoder", "mean_pool")
+def test_encoder_encoder(pre_norm: bool, dropout: float) -> None:
+    built = chapter("encoder", "EncoderLayer", "Encoder", "mean_pool")
     ours, imported = built["Encoder"](stack_config(pre_norm, dropout)), lib.Encoder(stack_config(pre_norm, dropout))
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -330,8 +329,8 @@ def test_chapter_7_encoder(pre_norm: bool, dropout: float) -> None:
 
 @pytest.mark.parametrize("pre_norm", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_chapter_8_decoder(pre_norm: bool, dropout: float) -> None:
-    built = chapter("08_decoder", "DecoderLayer", "Decoder", "shift_right")
+def test_decoder_decoder(pre_norm: bool, dropout: float) -> None:
+    built = chapter("decoder", "DecoderLayer", "Decoder", "shift_right")
     ours, imported = built["Decoder"](stack_config(pre_norm, dropout)), lib.Decoder(stack_config(pre_norm, dropout))
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -346,8 +345,8 @@ def test_chapter_8_decoder(pre_norm: bool, dropout: float) -> None:
 
 
 @pytest.mark.parametrize("pre_norm", [True, False])
-def test_chapter_9_transformer(pre_norm: bool) -> None:
-    built = chapter("09_transformer", "Transformer", "count")
+def test_transformer_transformer(pre_norm: bool) -> None:
+    built = chapter("transformer", "Transformer", "count")
     ours, imported = built["Transformer"](17, stack_config(pre_norm)), lib.Transformer(17, stack_config(pre_norm))
     imported.load_state_dict(ours.state_dict())
     source, target = torch.randint(1, 17, (3, 6)), torch.randint(1, 17, (3, 4))
@@ -356,8 +355,8 @@ def test_chapter_9_transformer(pre_norm: bool) -> None:
     assert built["count"](17, stack_config(pre_norm)) == sum(p.numel() for p in imported.parameters())
 
 
-def test_chapter_10_tokens_and_loss() -> None:
-    built = chapter("10_translator", "most_frequent_pair", "merge", "smoothed_loss_by_hand", "noam", "cosine")
+def test_translator_tokens_and_loss() -> None:
+    built = chapter("translator", "most_frequent_pair", "merge", "smoothed_loss_by_hand", "noam", "cosine")
     assert built["merge"](tuple("abcabab"), ("a", "b")) == ("ab", "c", "ab", "ab")
     assert built["most_frequent_pair"]({("a", "b", "c"): 2, ("b", "c"): 3}) == ("b", "c")
     torch.manual_seed(0)

@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from tests.notebooks import CHAPTERS as NOTEBOOKS
+from tests.notebooks import notebook as of_chapter
 from tests.notebooks import read
-from transformer_lib.exercises import examine, exercises, reading
-from transformer_lib.exercises.exercise import CHAPTERS, Debug, Exercise, Explore, Implement, Predict
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises import examine, exercises
+from transformer_lib.exercises.engine import reading
+from transformer_lib.exercises.engine.exercise import Debug, Exercise, Explore, Implement, Predict
 
 ALL = list(exercises().values())
 each = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: f"{exercise.chapter}-{exercise.id}")
@@ -25,7 +28,7 @@ SEEDS = range(3)
 
 
 def notebook(exercise: Exercise) -> Path:
-    return NOTEBOOKS[list(CHAPTERS).index(exercise.chapter)]
+    return of_chapter(exercise.chapter)
 
 
 @cache
@@ -182,7 +185,7 @@ def test_prediction_is_not_given_away(exercise: Exercise) -> None:
 def test_checks_are_quick(exercise: Exercise) -> None:
     # By a count, not by a clock: a check makes few and small calls.
     if isinstance(exercise, Implement):
-        from transformer_lib.exercises.checking import _calls, _size
+        from transformer_lib.exercises.engine.checking import _calls, _size
 
         calls = list(_calls(exercise, 0))
         assert len(calls) <= 60

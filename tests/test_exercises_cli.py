@@ -13,7 +13,8 @@ import pytest
 
 from tests.notebooks import ROOT
 from transformer_lib.exercises import __main__ as cli
-from transformer_lib.exercises import examine, exercises, find, progress, reading
+from transformer_lib.exercises import examine, exercises, find
+from transformer_lib.exercises.engine import progress, reading
 
 RIGHT = """
 def window_mask(length, width):
@@ -625,9 +626,9 @@ def test_a_notebook_kernel_gets_a_panel() -> None:
             IMPORTS,
             WRONG,
             RIGHT,
-            "import transformer_lib.exercises as ex\nex.hint('scaled-window')",
+            "import transformer_lib.exercises as ex\nfrom transformer_lib.exercises.engine import isolation\nex.hint('scaled-window')",
             # The same where nothing can be forked: what the answer refers to goes with it.
-            "ex.isolation.can_fork = lambda: False\ntorch.set_default_dtype(torch.float64)\noffset = 1\n"
+            "isolation.can_fork = lambda: False\ntorch.set_default_dtype(torch.float64)\noffset = 1\n"
             "class Late:\n    def of(self, width):\n        return offset - width",
             "import os\ndef window_mask(length, width):\n    torch.set_default_dtype(torch.float16)\n"
             "    return torch.ones(length, length, dtype=torch.bool).tril().triu(Late().of(width))\n"

@@ -10,7 +10,7 @@ import torch
 from nbformat import v4
 from playwright.sync_api import Browser
 
-from tests.browsing import LUMINANCE, SITE, Visit
+from tests.browsing import LUMINANCE, SITE, Visit, chapter_page
 from tests.figure_page import in_page
 from tests.figure_values import by_library, shown_weights, state_of
 from tests.notebooks import CHAPTERS, live_figures, read
@@ -19,7 +19,7 @@ from transformer_lib import widgets
 from transformer_lib.widgets import AttentionFigure
 from transformer_lib.widgets.figure import LiveFigure, source, style
 
-CHAPTER_2 = "chapters/02_scaled_dot_product.html"
+CHAPTER_2 = chapter_page("scaled")
 
 
 def live_figure() -> AttentionFigure:

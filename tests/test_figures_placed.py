@@ -21,7 +21,7 @@ import torch
 from nbformat import v4
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browsing import SITE, Visit
+from tests.browsing import SITE, Visit, chapter_page
 from tests.figure_values import (
     NAMES,
     as_number,
@@ -174,28 +174,31 @@ def use_translator(figure: Locator, page: Page, state: State) -> State:
     return {"translation": expected[1]}
 
 
+def _at(key: str) -> str:
+    return chapter_page(key).removesuffix(".html")
+
+
 Use = Callable[[Locator, Page, State], State]
 # The page, the figure's class, how it is used. A chapter's figures stand in the order of its page.
 PLACES: list[tuple[str, str, Use]] = [
     ("intro", "AlignmentFigure", use_alignment),
-    ("chapters/01_why_attention", "AlignmentFigure", use_alignment),
-    ("chapters/02_scaled_dot_product", "AttentionFigure", use_attention),
-    ("chapters/03_multi_head", "HeadView", use_heads),
-    ("chapters/04_self_attention", "HeadView", use_heads),
-    ("chapters/05_positions", "PositionsFigure", use_waves),
-    ("chapters/05_positions", "PositionsFigure", use_rotary),
-    ("chapters/06_layers", "StreamFigure", use_stream),
-    ("chapters/09_transformer", "TransformerMap", use_map),
-    ("chapters/09_transformer", "HeadView", use_heads),
-    ("chapters/10_translator", "TranslatorFigure", use_translator),
-    ("chapters/11_decoding", "BeamFigure", use_beam),
+    (_at("why"), "AlignmentFigure", use_alignment),
+    (_at("scaled"), "AttentionFigure", use_attention),
+    (_at("multihead"), "HeadView", use_heads),
+    (_at("self"), "HeadView", use_heads),
+    (_at("positions"), "PositionsFigure", use_waves),
+    (_at("positions"), "PositionsFigure", use_rotary),
+    (_at("layers"), "StreamFigure", use_stream),
+    (_at("transformer"), "TransformerMap", use_map),
+    (_at("transformer"), "HeadView", use_heads),
+    (_at("translator"), "TranslatorFigure", use_translator),
+    (_at("decoding"), "BeamFigure", use_beam),
 ]
 
 
 def stored(page_name: str) -> list[State]:
     """The figures of a page as their notebook stored them; the title page shows the first one of chapter 1."""
-    path = ROOT / ("chapters/01_why_attention.ipynb" if page_name == "intro" else f"{page_name}.ipynb")
-    return live_figures(read(path))
+    return live_figures(read(ROOT / f"{_at('why') if page_name == 'intro' else page_name}.ipynb"))
 
 
 def test_every_figure_is_listed() -> None:

@@ -17,7 +17,7 @@ from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 from playwright.sync_api import Browser
 
-from tests.browsing import OBSERVER, ROOT, SITE, Quiet, fonts_of, serving
+from tests.browsing import OBSERVER, ROOT, SITE, Quiet, chapter_page, fonts_of, serving
 from transformer_lib import fonts as library_fonts
 from transformer_lib.plots import book_style
 
@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 sys.path.append(str(ROOT / "_ext"))
 import fonts
 
-CHAPTER = "chapters/02_scaled_dot_product.html"
+CHAPTER = chapter_page("scaled")
 BUNDLED = Path(mpl.get_data_path()) / "fonts" / "ttf"  # DejaVu's, in every copy of Matplotlib
 ACCENTS = "ãõçêáéíóúâôàüÃÕÇÊÁÉÍÓÚÂÔÀ“”‘’–—…"
 

@@ -20,10 +20,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from transformer_lib.exercises import examine, find, isolation, processes
-from transformer_lib.exercises.exercise import Case, Draw, Explore, Goal, Implement, Stage, case
-from transformer_lib.exercises.processes import Budget, NotCarried
-from transformer_lib.exercises.report import Report
+from transformer_lib.exercises import examine, find
+from transformer_lib.exercises.engine import isolation, processes
+from transformer_lib.exercises.engine.exercise import Case, Draw, Explore, Goal, Implement, Stage, case
+from transformer_lib.exercises.engine.processes import Budget, NotCarried
+from transformer_lib.exercises.engine.report import Report
 
 no_fork = pytest.mark.skipif(not isolation.can_fork(), reason="no fork here")
 ways = pytest.mark.parametrize("fork", [pytest.param(True, marks=no_fork), False], ids=["forked", "fresh"])
@@ -403,7 +404,7 @@ def test_an_interrupt_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
 @no_fork
 def test_an_orphan_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "import os, time, pathlib\nfrom transformer_lib.exercises import isolation\n"
+        "import os, time, pathlib\nfrom transformer_lib.exercises.engine import isolation\n"
         f"def work(mark):\n    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n    time.sleep(600)\n"
         "isolation.run(work, 600, fork=True)\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from docutils import nodes
 from playwright.sync_api import Browser
 
-from tests.browsing import SITE, Visit
+from tests.browsing import SITE, Visit, chapter_page
 from transformer_lib.plots import KEY, QUERY, VALUE
 
 sys.path.append(str(Path(__file__).parent.parent / "_ext"))
@@ -57,7 +57,7 @@ def test_names_in_code() -> None:
 
 @pytest.mark.browser
 def test_one_color_in_prose_formulas_code_and_figures(browser: Browser, address: str) -> None:
-    with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html") as visit:
+    with Visit(browser, f"{address}/{chapter_page('scaled')}") as visit:
         visit.page.locator(".figure-place.awake").first.wait_for()
         for role, color in COLORS.items():
             expected = f"rgb{tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))}"

@@ -6,7 +6,7 @@ import pytest
 
 from tools import mutations
 from transformer_lib.exercises import exercises
-from transformer_lib.exercises.exercise import Implement
+from transformer_lib.exercises.engine.exercise import Implement
 
 CODE = [exercise for exercise in exercises().values() if isinstance(exercise, Implement)]
 #: Of each solution; the same ones every time.

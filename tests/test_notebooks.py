@@ -8,19 +8,39 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from tests.notebooks import CHAPTERS, ROOT, code_cells, read, tags
 from tools import images
 from tools.outputs import IGNORED, normalise
+from transformer_lib.chapters import CHAPTERS as LIST
+from transformer_lib.chapters import chapter_named
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
-def test_there_are_chapters() -> None:
-    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    listed = sorted(re.findall(r"file: (chapters/\S+)", toc))
-    assert listed == [f"chapters/{path.stem}" for path in CHAPTERS]
-    assert len(listed) >= 5
+def test_the_list_of_chapters_is_the_table_of_contents() -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [(part["caption"], entry["file"]) for part in toc["parts"] for entry in part["chapters"]]
+    declared = [(chapter.part, f"chapters/{chapter.file}") for chapter in LIST.values()]
+    assert [line for line in listed if line[1].startswith("chapters/")] == declared
+    assert [path.stem for path in CHAPTERS] == [chapter.file for chapter in LIST.values()]
+
+
+@pytest.mark.parametrize("key", LIST)
+def test_a_chapter_is_labeled_and_titled_as_listed(key: str) -> None:
+    first = read(ROOT / "chapters" / f"{LIST[key].file}.ipynb").cells[0].source
+    assert f"(chap:{key})=\n# {LIST[key].title}\n" in first + "\n"
+
+
+@pytest.mark.parametrize("name", ["scaled", "2", "02"])
+def test_a_chapter_is_found_by_key_and_number(name: str) -> None:
+    assert chapter_named(name).key == "scaled"
+
+
+def test_an_unknown_chapter_is_told_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no chapter '99'; the book has 1 why, 2 scaled"):
+        chapter_named("99")
 
 
 @chapters

@@ -19,7 +19,19 @@ from fontTools.ttLib import TTFont
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.browsing import AXE, CHAPTERS, FETCH_PICTURES, LUMINANCE, PAGES, ROOT, SITE, Visit, fonts_of, in_theme
+from tests.browsing import (
+    AXE,
+    CHAPTERS,
+    FETCH_PICTURES,
+    LUMINANCE,
+    PAGES,
+    ROOT,
+    SITE,
+    Visit,
+    chapter_page,
+    fonts_of,
+    in_theme,
+)
 from transformer_lib.exercises import exercises
 from transformer_lib.exercises import find as find_exercise
 
@@ -243,7 +255,7 @@ def test_search_finds_a_chapter(browser: Browser, address: str, from_disk: bool)
 
 @pytest.mark.browser
 def test_folded_code_opens_by_keyboard(browser: Browser, address: str) -> None:
-    with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html") as visit:
+    with Visit(browser, f"{address}/{chapter_page('scaled')}") as visit:
         folded = visit.page.locator("details.hide").first
         assert folded.get_attribute("open") is None
         folded.locator("summary").focus()
@@ -255,7 +267,7 @@ def test_folded_code_opens_by_keyboard(browser: Browser, address: str) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_an_exercise_on_its_page(browser: Browser, address: str, theme: str) -> None:
     exercise = find_exercise("scaled-window")
-    with Visit(browser, f"{address}/chapters/02_scaled_dot_product.html", theme=theme) as visit:
+    with Visit(browser, f"{address}/{chapter_page('scaled')}", theme=theme) as visit:
         page = visit.page
         box = page.locator("#ex-scaled-window")
         hints = box.locator("details.sd-dropdown")

@@ -18,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformer_lib.exercises import examine, exercises, find, isolation, reading
-from transformer_lib.exercises.checking import _calls, _outcome
-from transformer_lib.exercises.exercise import CHAPTERS, Implement
-from transformer_lib.exercises.reading import Answer
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises import examine, exercises, find
+from transformer_lib.exercises.engine import isolation, reading
+from transformer_lib.exercises.engine.checking import _calls, _outcome
+from transformer_lib.exercises.engine.exercise import Implement
+from transformer_lib.exercises.engine.reading import Answer
 
 ROOT = Path(__file__).parent.parent
 #: Beyond those that a learner gets: the seeds of the inputs on which an accepted mutant is compared.
@@ -86,7 +88,7 @@ class Verdict:
 
 
 def solution(exercise: Implement) -> Answer:
-    path = sorted((ROOT / "chapters").glob("*.ipynb"))[list(CHAPTERS).index(exercise.chapter)]
+    path = ROOT / "chapters" / f"{CHAPTERS[exercise.chapter].file}.ipynb"
     return next(answer for answer in reading.solutions(path) if answer.exercise == exercise.id)
 
 

@@ -6,14 +6,16 @@ a time. ``python -m transformer_lib.exercises`` lists all and checks the answers
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from transformer_lib.exercises import progress
-from transformer_lib.exercises.checking import examine
-from transformer_lib.exercises.exercise import CHAPTERS, Exercise
-from transformer_lib.exercises.printing import say
-from transformer_lib.exercises.report import Report, marked_up, panel
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises.engine import progress
+from transformer_lib.exercises.engine.checking import examine
+from transformer_lib.exercises.engine.exercise import Exercise
+from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.report import Report, marked_up, panel
 
 __all__ = ["check", "examine", "exercises", "find", "hint"]
 
@@ -24,9 +26,11 @@ _hints_shown: dict[str, int] = {}
 def exercises() -> Mapping[str, Exercise]:
     """All exercises by id, in the book's order."""
     found: dict[str, Exercise] = {}
-    for number, chapter in enumerate(CHAPTERS, 1):
-        module = importlib.import_module(f"{__name__}.c{number:02}_{chapter}")
-        for exercise in module.EXERCISES:
+    for chapter in CHAPTERS:
+        name = f"{__name__}.chapters.{chapter}"
+        if importlib.util.find_spec(name) is None:
+            continue  # a chapter may have none
+        for exercise in importlib.import_module(name).EXERCISES:
             if exercise.id in found:
                 raise ValueError(f"two exercises are called {exercise.id!r}")
             found[exercise.id] = exercise

@@ -19,12 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformer_lib.exercises import checking, exercises, find, isolation, progress, reading
-from transformer_lib.exercises.exercise import CHAPTERS, Exercise
-from transformer_lib.exercises.printing import say
-from transformer_lib.exercises.reading import Answer
-from transformer_lib.exercises.report import Report
-from transformer_lib.exercises.watching import Watch
+from transformer_lib.chapters import CHAPTERS, chapter_named
+from transformer_lib.exercises import exercises, find
+from transformer_lib.exercises.engine import checking, isolation, progress, reading
+from transformer_lib.exercises.engine.exercise import Exercise
+from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.reading import Answer
+from transformer_lib.exercises.engine.report import Report
+from transformer_lib.exercises.engine.watching import Watch
 
 #: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
 LOADING = 60.0
@@ -89,8 +91,9 @@ def _names(what: Sequence[str]) -> list[str]:
     for word in what:
         if word == "all":
             names += exercises()
-        elif word in CHAPTERS:
-            names += [name for name, exercise in exercises().items() if exercise.chapter == word]
+        elif word in CHAPTERS or word.isdecimal():
+            chapter = chapter_named(word).key
+            names += [name for name, exercise in exercises().items() if exercise.chapter == chapter]
         else:
             names.append(find(word).id)
     return list(dict.fromkeys(names))
@@ -181,12 +184,12 @@ def _list(places: Sequence[str]) -> int:
     states = progress.states()
     passed = sum(mark == "✓" for mark in marks.values())
     say(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
-    for number, (chapter, title) in enumerate(CHAPTERS.items(), 1):
-        inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter]
+    for chapter in CHAPTERS.values():
+        inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter.key]
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
-        say(f"\n{number}. {title} ({chapter})  {done}/{len(inside)}")
+        say(f"\n{chapter.number}. {chapter.title} ({chapter.key})  {done}/{len(inside)}")
         for exercise in inside:
             mark = marks[exercise.id]
             before = "  passed before" if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
@@ -236,7 +239,7 @@ def _changes(places: Sequence[str], seen: dict[Path, float]) -> Iterator[list[Pa
 def _show(exercise: Exercise) -> int:
     say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
     say(exercise.task)
-    say(f"In the chapter “{CHAPTERS[exercise.chapter]}”; {len(exercise.hints)} hints.")
+    say(f"In the chapter “{CHAPTERS[exercise.chapter].title}”; {len(exercise.hints)} hints.")
     return 0
 
 

@@ -176,8 +176,8 @@ function render({ model, el }) {
     cell.class.replaceChildren(make("code", { text: block.source.slice(method + 1) }), make("small", { text: block.source.slice(0, method) }));
     const steps = block.path.replace(".0", "[i]").split(/(?=\.)/); // a long path breaks before a dot
     cell.module.replaceChildren(block.path ? make("code", {}, ...steps.flatMap((part) => [make("wbr"), part])) : "–");
-    const [file, name] = chapters[block.chapter];
-    const chapter = `chapter ${block.chapter}, ${name}`;
+    const [number, file, name] = chapters[block.chapter];
+    const chapter = `chapter ${number}, ${name}`;
     cell.chapter.replaceChildren(model.page ? make("a", { href: `${file}.html`, text: chapter }) : chapter);
 
     total.textContent = grouped(all);

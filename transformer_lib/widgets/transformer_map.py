@@ -12,21 +12,11 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from transformer_lib.chapters import CHAPTERS
 from transformer_lib.config import StackConfig
 from transformer_lib.plots import INK, KEY, MUTED, OUTPUT, QUERY, VALUE
 from transformer_lib.transformer import Transformer
 from transformer_lib.widgets.figure import LiveFigure, source
-
-#: The chapters that build the parts: file and title.
-CHAPTERS = {
-    2: ("02_scaled_dot_product", "Scaled dot-product attention"),
-    3: ("03_multi_head", "Multi-head attention"),
-    5: ("05_positions", "Positions"),
-    6: ("06_layers", "Feed-forward, residuals, normalization"),
-    7: ("07_encoder", "The encoder"),
-    8: ("08_decoder", "The decoder"),
-    9: ("09_transformer", "The Transformer"),
-}
 
 SIZES = ("d_model", "n_heads", "d_ff", "n_layers", "vocab_size")
 
@@ -60,7 +50,7 @@ class _Block:
     walk: str  # what happens to the token that is followed
     source: str  # the class, method or function in the library
     path: str  # of the module in the model
-    chapter: int
+    chapter: str  # that builds it, by its key
 
 
 def _at(middle: int, top: int, height: int = 26) -> tuple[int, int, int, int]:
@@ -89,7 +79,7 @@ BLOCKS = (
         "“{word}” becomes its row of the embedding: {d_model} numbers, multiplied by √{d_model}.",
         "transformer_lib.transformer.Transformer.embed",
         "embedding",
-        9,
+        "transformer",
     ),
     _Block(
         "source-positions",
@@ -105,7 +95,7 @@ BLOCKS = (
         "The pattern of its place is added. Without it, the order of the words would be lost.",
         "transformer_lib.positions.SinusoidalPositions",
         "encoder.positions.added",
-        5,
+        "positions",
     ),
     _Block(
         "encoder-attention",
@@ -121,7 +111,7 @@ BLOCKS = (
         "It asks all {source} words, itself included, and gathers a weighted mean of their values in each head.",
         _ATTENTION,
         "encoder.layers.0.attention",
-        3,
+        "multihead",
     ),
     _Block(
         "encoder-norm-1",
@@ -137,7 +127,7 @@ BLOCKS = (
         "What it gathered is added to what it was, and the sum is normalized.",
         "transformer_lib.layers.Residual",
         "encoder.layers.0.attention_residual",
-        6,
+        "layers",
     ),
     _Block(
         "encoder-feed-forward",
@@ -153,7 +143,7 @@ BLOCKS = (
         _FED,
         "transformer_lib.layers.FeedForward",
         "encoder.layers.0.feed_forward",
-        6,
+        "layers",
     ),
     _Block(
         "encoder-norm-2",
@@ -169,7 +159,7 @@ BLOCKS = (
         "Added and normalized again. After {n_layers} such layers it is part of the memory. The encoder is done.",
         "transformer_lib.layers.Residual",
         "encoder.layers.0.feed_forward_residual",
-        6,
+        "layers",
     ),
     _Block(
         "target-embedding",
@@ -185,7 +175,7 @@ BLOCKS = (
         "Now the decoder. “{given}” becomes its row of the same embedding, multiplied by √{d_model}.",
         "transformer_lib.transformer.Transformer.embed",
         "embedding",
-        9,
+        "transformer",
     ),
     _Block(
         "target-positions",
@@ -201,7 +191,7 @@ BLOCKS = (
         "The pattern of its place in the target is added.",
         "transformer_lib.positions.SinusoidalPositions",
         "decoder.positions.added",
-        5,
+        "positions",
     ),
     _Block(
         "decoder-attention",
@@ -217,7 +207,7 @@ BLOCKS = (
         "It asks itself and what stands before it, never what comes after.",
         _ATTENTION,
         "decoder.layers.0.self_attention",
-        8,
+        "decoder",
     ),
     _Block(
         "decoder-norm-1",
@@ -233,7 +223,7 @@ BLOCKS = (
         "What it gathered is added to what it was, and the sum is normalized.",
         "transformer_lib.layers.Residual",
         "decoder.layers.0.self_attention_residual",
-        6,
+        "layers",
     ),
     _Block(
         "cross-attention",
@@ -249,7 +239,7 @@ BLOCKS = (
         "Its queries meet the keys of the memory: {source} words of the source, “{word}” among them.",
         _ATTENTION,
         "decoder.layers.0.cross_attention",
-        8,
+        "decoder",
     ),
     _Block(
         "decoder-norm-2",
@@ -265,7 +255,7 @@ BLOCKS = (
         "What came from the memory is added, and the sum is normalized.",
         "transformer_lib.layers.Residual",
         "decoder.layers.0.cross_attention_residual",
-        6,
+        "layers",
     ),
     _Block(
         "decoder-feed-forward",
@@ -281,7 +271,7 @@ BLOCKS = (
         _FED,
         "transformer_lib.layers.FeedForward",
         "decoder.layers.0.feed_forward",
-        6,
+        "layers",
     ),
     _Block(
         "decoder-norm-3",
@@ -297,7 +287,7 @@ BLOCKS = (
         "Added and normalized for the last time in this layer. There are {n_layers} such layers.",
         "transformer_lib.layers.Residual",
         "decoder.layers.0.feed_forward_residual",
-        6,
+        "layers",
     ),
     _Block(
         "projection",
@@ -313,7 +303,7 @@ BLOCKS = (
         "Its dot products with the {vocab_size} rows of the embedding are {vocab_size} logits.",
         "transformer_lib.transformer.Transformer.decode",
         "embedding",
-        9,
+        "transformer",
     ),
     _Block(
         "softmax",
@@ -329,7 +319,7 @@ BLOCKS = (
         "Logits become probabilities. A trained model gives the largest one to the next word, “{next}”.",
         "transformer_lib.generation.sample",
         "",
-        2,
+        "scaled",
     ),
     _Block(
         "encoder-layer",
@@ -345,7 +335,7 @@ BLOCKS = (
         "",
         "transformer_lib.encoder.EncoderLayer",
         "encoder.layers.0",
-        7,
+        "encoder",
     ),
     _Block(
         "decoder-layer",
@@ -361,7 +351,7 @@ BLOCKS = (
         "",
         "transformer_lib.decoder.DecoderLayer",
         "decoder.layers.0",
-        8,
+        "decoder",
     ),
 )
 WALK = tuple(block.id for block in BLOCKS if block.walk)
@@ -467,7 +457,10 @@ class TransformerMap(LiveFigure):
         super().__init__(
             blocks=[asdict(block) | {"box": list(block.box)} for block in BLOCKS],
             paths=_paths(),
-            chapters={str(number): list(chapter) for number, chapter in CHAPTERS.items()},
+            chapters={
+                key: [CHAPTERS[key].number, CHAPTERS[key].file, CHAPTERS[key].title]
+                for key in sorted({block.chapter for block in BLOCKS})
+            },
             choices={name: list(choices[name]) for name in SIZES},
             source_tokens=list(source),
             target_tokens=list(target),

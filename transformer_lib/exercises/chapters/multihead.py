@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import transformer_lib as lib
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Complaint,
     Debug,

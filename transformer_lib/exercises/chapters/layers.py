@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transformer_lib import layers
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Debug,
     Draw,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import transformer_lib as lib
 from transformer_lib import layers
 from transformer_lib.encoder import EncoderLayer
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Debug,
     Draw,

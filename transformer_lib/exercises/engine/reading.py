@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformer_lib.exercises.calls import CAPTURE, Call, Names
-from transformer_lib.exercises.sources import parse, read_cells
+from transformer_lib.exercises.engine.calls import CAPTURE, Call, Names
+from transformer_lib.exercises.engine.sources import parse, read_cells
 
 #: A call in code that cannot be parsed, and thus be read by its words alone.
 _CALL = re.compile(r"""\bcheck\(\s*(?:name\s*=\s*)?["']([\w-]+)["']""")

@@ -216,7 +216,7 @@ def _take_worker() -> subprocess.Popen[bytes]:
 def _begin_worker() -> subprocess.Popen[bytes]:
     library = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH", "")]))
-    code = "from transformer_lib.exercises.worker import main; main()"
+    code = "from transformer_lib.exercises.engine.worker import main; main()"
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-c", code],

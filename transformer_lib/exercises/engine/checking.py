@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.exercises import isolation
-from transformer_lib.exercises.comparing import SHOWN, Difference, difference, kind
-from transformer_lib.exercises.exercise import (
-    CHAPTERS,
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises.engine import isolation
+from transformer_lib.exercises.engine.comparing import SHOWN, Difference, difference, kind
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Complaint,
     Debug,
@@ -32,10 +32,10 @@ from transformer_lib.exercises.exercise import (
     Predict,
     call,
 )
-from transformer_lib.exercises.report import Report, Verdict
-from transformer_lib.exercises.watching import READY_MADE, Watch
+from transformer_lib.exercises.engine.report import Report, Verdict
+from transformer_lib.exercises.engine.watching import READY_MADE, Watch
 
-_HERE = Path(__file__).parent
+_LIBRARY = Path(__file__).parents[2]
 _TORCH = Path(torch.__file__).parent
 NOT_YET = "Not attempted yet."
 #: How many times as long as the book's code an answer may run, beside the exercise's own least time.
@@ -139,7 +139,7 @@ def passage(exercise: Exercise, see: str) -> str:
     """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
     chapter, _, heading = see.partition(": ")
     if chapter in CHAPTERS and chapter != exercise.chapter:
-        return f"“{heading}” in the chapter “{CHAPTERS[chapter]}”"
+        return f"“{heading}” in the chapter “{CHAPTERS[chapter].title}”"
     return f"“{heading if chapter in CHAPTERS else see}”"
 
 
@@ -200,7 +200,7 @@ def _is_stub(code: CodeType) -> bool:
 def _is_ours(file: str) -> bool:
     """Whether a file belongs to the library or to PyTorch."""
     parents = Path(file).parents
-    return _HERE.parent in parents or _TORCH in parents
+    return _LIBRARY in parents or _TORCH in parents
 
 
 # ---- Predict.

@@ -10,8 +10,9 @@ from typing import Any
 import cloudpickle
 import torch
 
-from transformer_lib.exercises import exercises, processes
-from transformer_lib.exercises.processes import Mark
+from transformer_lib.exercises import exercises
+from transformer_lib.exercises.engine import processes
+from transformer_lib.exercises.engine.processes import Mark
 
 
 def main() -> None:

@@ -8,23 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from transformer_lib.chapters import CHAPTERS
+
 Kind = Literal["implement", "predict", "debug", "explore"]
 Level = Literal["easy", "medium", "hard"]
-
-#: The chapters in the book's order: the key of each, as in its label ``chap:…``, and its title.
-CHAPTERS: Mapping[str, str] = {
-    "why": "Why attention",
-    "scaled": "Scaled dot-product attention",
-    "multihead": "Multi-head attention",
-    "self": "Self-attention",
-    "positions": "Positions",
-    "layers": "Feed-forward, residuals, normalization",
-    "encoder": "The encoder",
-    "decoder": "The decoder",
-    "transformer": "The Transformer",
-    "translator": "Training a translator",
-    "decoding": "Decoding",
-}
 
 
 class Complaint(Exception):
@@ -150,7 +137,7 @@ class Exercise:
 
     Attributes:
         id: names the exercise in ``check("…")``; its label in the book is ``ex-`` and this.
-        chapter: a key of :data:`CHAPTERS`.
+        chapter: a key of :data:`transformer_lib.chapters.CHAPTERS`.
         title: as in the book.
         level: how hard.
         minutes: about how long.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import transformer_lib as lib
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Debug,
     Draw,

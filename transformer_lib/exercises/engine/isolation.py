@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import torch
 
-from transformer_lib.exercises import processes
-from transformer_lib.exercises.processes import POLL, Budget, Ended, Mark, NotCarried
+from transformer_lib.exercises.engine import processes
+from transformer_lib.exercises.engine.processes import POLL, Budget, Ended, Mark, NotCarried
 
 __all__ = ["Ended", "Mark", "can_fork", "run"]
 

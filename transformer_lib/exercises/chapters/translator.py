@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import transformer_lib as lib
 from transformer_lib.data import PAD_ID, PairBatches, fragment_pairs, train_tokenizer
-from transformer_lib.exercises.exercise import (
+from transformer_lib.exercises.engine.exercise import (
     Case,
     Complaint,
     Debug,

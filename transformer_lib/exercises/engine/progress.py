@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from transformer_lib.exercises.report import Report, Verdict
+from transformer_lib.exercises.engine.report import Report, Verdict
 
 #: Names another folder for the file, for instance one that several machines share.
 FOLDER_VARIABLE = "TRANSFORMER_LIB_HOME"

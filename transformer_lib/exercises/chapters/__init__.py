@@ -1,0 +1,1 @@
+"""The exercises, a module a chapter, named by the chapter's key."""
