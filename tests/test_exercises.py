@@ -154,6 +154,14 @@ def test_published_solution_passes(exercise: Exercise, monkeypatch: pytest.Monke
         assert report.verdict == "passed", report
 
 
+@each
+def test_solution_is_typed_once(exercise: Exercise) -> None:
+    # What the page folds away begins with what is declared; what the page shows of it comes after.
+    if exercise.solution:
+        cells = [cell.source for cell in read(notebook(exercise)).cells if cell.cell_type == "code"]
+        assert any(cell.startswith(exercise.solution.strip()) for cell in cells), exercise.solution
+
+
 @each_mistake
 def test_mistake_is_named_as_itself(exercise: Exercise, name: str) -> None:
     wrong = wrong_answer(exercise, name)

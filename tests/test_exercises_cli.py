@@ -626,7 +626,8 @@ def test_a_notebook_kernel_gets_a_panel() -> None:
             IMPORTS,
             WRONG,
             RIGHT,
-            "import transformer_lib.exercises as ex\nfrom transformer_lib.exercises.engine import isolation\nex.hint('scaled-window')",
+            "import transformer_lib.exercises as ex\nfrom transformer_lib.exercises.engine import isolation\n"
+            "ex.hint('scaled-window')",
             # The same where nothing can be forked: what the answer refers to goes with it.
             "isolation.can_fork = lambda: False\ntorch.set_default_dtype(torch.float64)\noffset = 1\n"
             "class Late:\n    def of(self, width):\n        return offset - width",

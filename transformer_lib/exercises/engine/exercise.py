@@ -145,6 +145,7 @@ class Exercise:
         hints: at least two, from a nudge to nearly the way, never the answer.
         mistakes: the misconceptions.
         seconds: how long the answer may run in a check at least; more where the book's own code takes long.
+        solution: the code that the page folds away, without what it shows of it; empty where it is declared in Python.
     """
 
     id: str
@@ -156,6 +157,7 @@ class Exercise:
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...] = ()
     seconds: float = 3.0
+    solution: str = ""
 
     @property
     def kind(self) -> Kind:
