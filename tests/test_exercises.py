@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from tests.notebooks import CHAPTERS as NOTEBOOKS
+from tests.notebooks import ROOT, read
 from tests.notebooks import notebook as of_chapter
-from tests.notebooks import read
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import examine, exercises
+from transformer_lib.exercises.__main__ import main
 from transformer_lib.exercises.engine import reading
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Explore, Implement, Predict
 
@@ -200,3 +201,16 @@ def test_checks_are_quick(exercise: Exercise) -> None:
         assert max(_size(call.case) for call in calls) <= 20_000
         if torch.float64 in exercise.dtypes:
             assert min(_size(call.case) for call in calls) <= 60, "no case is small enough to be read"
+
+
+def test_what_tutors_are_told_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    told = (ROOT / "TUTORS.md").read_text(encoding="utf-8")
+    hints = re.findall(r"`python -m transformer_lib\.exercises (--hint [^`]+)`", told)
+    assert hints
+    for line in hints:
+        assert main(line.split()) == 0
+        assert "Hint 2 of" in capsys.readouterr().out
+    for name in re.findall(r"(?:check|hint)\(\"([\w-]+)\"", told):
+        assert name in exercises()
+    for path in re.findall(r"`(transformer_lib/[^`]+)`", told):
+        assert (ROOT / path).exists()
