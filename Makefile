@@ -37,7 +37,7 @@ test: book browser style
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --durations 15 chapters tests
 
 # The numerics of the library's modules, in the order of the chapters.
-QUICK := attention multihead positions stack training tokens fragment generation interop
+QUICK := attention multihead positions stack training tokens fragment generation pretrained
 quick: $(READY)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --durations 5 $(QUICK:%=tests/test_%.py)
 

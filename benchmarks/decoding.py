@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.peers import EOS, MODELS, OURS, PAD, batch_of
 from benchmarks.tasks import Run, Setting
 from transformer_lib.generation import beam_search, greedy
-from transformer_lib.interop import copy_from_marian
+from transformer_lib.pretrained import copy_from_marian
 
 
 def decoders(setting: Setting, beams: int) -> tuple[dict[str, Run], dict[str, float]]:

@@ -584,7 +584,7 @@ def test_the_trace_is_the_searchs_tree(kind: str) -> None:
 def test_marian_writes_the_same(beams: int, alpha: float) -> None:
     from transformers import MarianConfig, MarianMTModel
 
-    from transformer_lib.interop import copy_from_marian
+    from transformer_lib.pretrained import copy_from_marian
 
     config = MarianConfig(
         vocab_size=13,

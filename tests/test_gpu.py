@@ -46,9 +46,9 @@ from transformer_lib import (
     padding_mask,
 )
 from transformer_lib.generation import beam_search, greedy
-from transformer_lib.interop import copy_to_torch
 from transformer_lib.plots import record_attention
 from transformer_lib.positions import relative_position_bucket
+from transformer_lib.pretrained import copy_to_torch
 from transformer_lib.training import Recipe, fit, train
 
 GPU = "cuda"

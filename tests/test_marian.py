@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import MarianConfig, MarianMTModel
 
 from transformer_lib.config import StackConfig
-from transformer_lib.interop import copy_from_marian
 from transformer_lib.plots import record_attention
+from transformer_lib.pretrained import copy_from_marian
 from transformer_lib.transformer import Transformer
 
 # All sizes differ, and those of the encoder from those of the decoder, so that no mixed-up axis can hide.
@@ -221,7 +221,7 @@ def test_a_marian_of_another_shape_is_refused(change: dict[str, Any], message: s
         ({"n_kv_heads": 2}, "{} n_kv_heads must agree; ours has 2, theirs"),
         ({"d_head": 8}, "{} d_head must agree; ours has 8, theirs"),
         ({"attention_scale": 1.0}, "{} attention_scale must agree; ours has 1.0, theirs"),
-        ({"norm_eps": 1e-6}, "{} norm_eps must agree; ours has 1e-06, theirs 1e-05"),
+        ({"norm_eps": 1e-6}, r"{}\.layers\.0\..*norm\.eps must agree; ours has 1e-06, theirs 1e-05"),
     ],
 )
 def test_a_transformer_of_another_kind_is_refused(change: dict[str, Any], message: str) -> None:
@@ -241,13 +241,13 @@ def test_weights_that_ours_cannot_hold_are_refused() -> None:
 
     biased = marian()
     biased.final_logits_bias[0, 5] = 0.5
-    refused(biased, "final_logits_bias that is not zero")
+    refused(biased, "their final_logits_bias must be zero")
     untied = marian()
     untied.lm_head.weight = nn.Parameter(untied.lm_head.weight.detach() + 1.0)
-    refused(untied, "lm_head.weight is another")
+    refused(untied, "their lm_head.weight must be equal to model.shared.weight; it is another")
     moved = marian()
     moved.model.decoder.embed_positions.weight.data[3] += 1.0
-    refused(moved, "their decoder's positions are not Marian's")
+    refused(moved, r"their model\.decoder\.embed_positions\.weight must hold all sines, then all cosines")
     extended = marian()
     extended.model.encoder.layers[0].extra = nn.Linear(24, 24)
     refused(extended, r"theirs has weights that ours has not: model\.encoder\.layers\.0\.extra\.weight")
@@ -260,7 +260,7 @@ def test_weights_that_ours_cannot_hold_are_refused() -> None:
     refused(reshaped, r"decoder\.layers\.2\.feed_forward\.down_proj\.weight: the shape must agree; ours has \(24, 56\)")
     other_eps = marian()
     other_eps.model.decoder.layers[2].final_layer_norm.eps = 1e-3
-    refused(other_eps, "decoder norm_eps must agree; ours has 1e-05, theirs 0.001")
+    refused(other_eps, r"decoder\.layers\.2\..*norm\.eps must agree; ours has 1e-05, theirs 0.001")
     rounded = marian()
     rounded.model.decoder.layers[2].float()
     refused(rounded, r"decoder\.layers\.2\..*: the dtype must agree; ours has torch.float64, theirs torch.float32")

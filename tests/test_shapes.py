@@ -182,21 +182,24 @@ def exercise_generation(sizes: Sizes) -> None:
         generation.beam_search(model, start, sources, trace=[], **arguments)
 
 
-def exercise_interop(sizes: Sizes) -> None:
+def exercise_pretrained(sizes: Sizes) -> None:
     _, heads, _, _, d_head, _ = sizes
-    interop = importlib.import_module(f"{PACKAGE}.interop")
+    pretrained = importlib.import_module(f"{PACKAGE}.pretrained")
     ours = importlib.import_module(PACKAGE).MultiHeadAttention(heads * d_head, heads)
     theirs = nn.MultiheadAttention(heads * d_head, heads)
-    interop.copy_from_torch(ours, theirs)
-    interop.copy_to_torch(ours, theirs)
+    pretrained.copy_from_torch(ours, theirs)
+    pretrained.copy_to_torch(ours, theirs)
+    turned = {name: weight.T if weight.ndim == 2 else weight for name, weight in ours.state_dict().items()}
+    entry = pretrained.Copy("{kind}", "{kind}", pretrained.transpose)
+    pretrained.copy_weights(ours, turned, pretrained.within("{part}.", "{part}.", entry))
     config = small_config(sizes)
     width, d_ff = config.d_model, config.d_ff
     encoder_layer = nn.TransformerEncoderLayer(width, heads, d_ff, batch_first=True)
     encoder = importlib.import_module(f"{PACKAGE}.encoder").Encoder(config)
-    interop.copy_encoder_from_torch(encoder, nn.TransformerEncoder(encoder_layer, 1))
+    pretrained.copy_encoder_from_torch(encoder, nn.TransformerEncoder(encoder_layer, 1))
     decoder_layer = nn.TransformerDecoderLayer(width, heads, d_ff, batch_first=True)
     decoder = importlib.import_module(f"{PACKAGE}.decoder").Decoder(config)
-    interop.copy_decoder_from_torch(decoder, nn.TransformerDecoder(decoder_layer, 1))
+    pretrained.copy_decoder_from_torch(decoder, nn.TransformerDecoder(decoder_layer, 1))
     marian = MarianConfig(
         vocab_size=11,
         d_model=width,
@@ -215,7 +218,7 @@ def exercise_interop(sizes: Sizes) -> None:
         forced_eos_token_id=None,
     )
     transformer = importlib.import_module(f"{PACKAGE}.transformer").Transformer(11, config)
-    interop.copy_from_marian(transformer, MarianMTModel(marian).eval())
+    pretrained.copy_from_marian(transformer, MarianMTModel(marian).eval())
 
 
 def exercise_plots(sizes: Sizes) -> None:
@@ -276,7 +279,7 @@ EXERCISES: dict[str, Callable[[Sizes], None]] = {
     "device": exercise_device,
     "multihead": exercise_multihead,
     "positions": exercise_positions,
-    "interop": exercise_interop,
+    "pretrained": exercise_pretrained,
     "layers": exercise_stack,
     "encoder": exercise_stack,
     "decoder": exercise_stack,

@@ -15,9 +15,9 @@ from transformer_lib.attention import padding_mask
 from transformer_lib.config import Activation, PositionScheme, StackConfig
 from transformer_lib.decoder import Decoder
 from transformer_lib.encoder import Encoder
-from transformer_lib.interop import copy_decoder_from_torch, copy_encoder_from_torch
 from transformer_lib.layers import FeedForward, LayerNorm, RMSNorm, make_norm
 from transformer_lib.multihead import KVCache
+from transformer_lib.pretrained import copy_decoder_from_torch, copy_encoder_from_torch
 from transformer_lib.transformer import Transformer
 
 # All sizes differ, so that no mixed-up axis can hide.
