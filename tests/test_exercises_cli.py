@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.notebooks import ROOT
+from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import __main__ as cli
 from transformer_lib.exercises import examine, exercises, find
 from transformer_lib.exercises.engine import progress, reading
@@ -513,17 +514,49 @@ def test_a_chapter_stands_for_its_exercises(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.count("Not attempted yet") == len(inside) > 0
 
 
-def test_show_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--show", "scaled-window") == 0
-    assert find("scaled-window").task in capsys.readouterr().out
+def test_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--hint", "scaled-window", "2") == 0
     assert capsys.readouterr().out.strip().endswith(find("scaled-window").hints[1])
+
+
+def test_show_gives_the_task_the_stub_and_how_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"{CHAPTERS['scaled'].file}.ipynb"
+    (tmp_path / "other.py").write_text(f"{IMPORTS}\n{RIGHT}")  # no chapter's notebook, so no stub
+    solution = "# %%```{solution-start} ex-scaled-window\n```", RIGHT, "# %%```{solution-end}\n```"
+    path = notebook(tmp_path / name, IMPORTS, STUB, *solution)
+    assert run("--show", "scaled-window", "--in", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert find("scaled-window").task in shown
+    stub = "\n".join(f"    {line}".rstrip() for line in STUB.strip().splitlines())
+    assert f"\n{name}, cell 2:\n\n{stub}\n\n" in shown
+    assert "triu" not in shown  # the solution stays folded
+    assert f"Open {path.resolve()}, or write " in shown
+    assert "python -m transformer_lib.exercises --in FILE.py scaled-window" in shown
+    assert run("--show", "scaled-window", "--in", str(tmp_path / "other.py")) == 0
+    assert "triu" not in (shown := capsys.readouterr().out)
+    assert f"Open chapters/{name}, or write " in shown
+    path.write_text('{"cells": check')
+    assert run("--show", "scaled-window", "--in", str(tmp_path)) == 0  # the task is known all the same
+    told = capsys.readouterr()
+    assert (find("scaled-window").task in told.out, "is not a notebook" in told.err) == (True, True)
+
+
+@pytest.mark.parametrize("word", ["scaled", str(CHAPTERS["scaled"].number)])
+def test_show_lists_a_chapter(tmp_path: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--show", word) == 0
+    head, *lines = capsys.readouterr().out.strip().splitlines()
+    assert head == f"{CHAPTERS['scaled'].number}. {CHAPTERS['scaled'].title} (scaled)"
+    inside = [one for one in exercises().values() if one.chapter == "scaled"]
+    assert [line.split()[0] for line in lines] == [one.id for one in inside]
+    assert all(line.endswith(one.title) for line, one in zip(lines, inside, strict=True))
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["scaled-windov"], "did you mean scaled-window"),
+        (["--show", "scaled-windov"], "did you mean scaled-window"),
+        (["--show", "99"], "there is no chapter '99'"),
         (["--hint", "scaled-window", "9"], "has the hints 1 to"),
         (["--hint", "scaled-window", "x"], "has the hints 1 to"),
         (["--in", "absent.ipynb"], "there is no file absent.ipynb"),

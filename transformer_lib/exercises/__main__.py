@@ -3,7 +3,7 @@
     python -m transformer_lib.exercises                     all exercises with their state; checks what has changed
     python -m transformer_lib.exercises scaled              the full reports of a chapter, or of one exercise: its id
     python -m transformer_lib.exercises --watch             check again whenever a file is saved
-    python -m transformer_lib.exercises --show one-query    what to do, and where
+    python -m transformer_lib.exercises --show one-query    its task, its cell and how to begin; --show scaled: the ids
     python -m transformer_lib.exercises --hint one-query    a hint; --hint one-query 2 for the next
 
 Answers are found where `check("id", answer)` stands. Save your notebook first. Your files are only read.
@@ -14,18 +14,20 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformer_lib.chapters import CHAPTERS, chapter_named
+from transformer_lib.chapters import CHAPTERS, Chapter, chapter_named
 from transformer_lib.exercises import exercises, find
 from transformer_lib.exercises.engine import checking, isolation, progress, reading
 from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.reading import Answer
 from transformer_lib.exercises.engine.report import Report
+from transformer_lib.exercises.engine.sources import read_cells
 from transformer_lib.exercises.engine.watching import Watch
 
 #: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a folder, notebook or module with your answers; may be repeated; chapters/ or this folder unless given",
     )
     parser.add_argument("--watch", action="store_true", help="stay, and check again on every save")
-    parser.add_argument("--show", metavar="ID", help="what an exercise asks for")
+    parser.add_argument("--show", metavar="ID", help="an exercise's task and how to begin, or a chapter's exercises")
     parser.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
     chosen = parser.parse_args(arguments)
     try:
@@ -74,12 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    places = chosen.places or (["chapters"] if Path("chapters").is_dir() else ["."])
     if chosen.show:
-        return _show(find(chosen.show))
+        chapter = _chapter(chosen.show)
+        return _show_chapter(chapter) if chapter else _show(find(chosen.show), places)
     if chosen.hint:
         return _hint(find(chosen.hint[0]), chosen.hint[1:])
     names = _names(chosen.what)
-    places = chosen.places or (["chapters"] if Path("chapters").is_dir() else ["."])
     if chosen.watch:
         return _watch(places, names)
     return _check(places, names) if names else _list(places)
@@ -91,12 +94,20 @@ def _names(what: Sequence[str]) -> list[str]:
     for word in what:
         if word == "all":
             names += exercises()
-        elif word in CHAPTERS or word.isdecimal():
-            chapter = chapter_named(word).key
-            names += [name for name, exercise in exercises().items() if exercise.chapter == chapter]
+        elif chapter := _chapter(word):
+            names += [exercise.id for exercise in _inside(chapter)]
         else:
             names.append(find(word).id)
     return list(dict.fromkeys(names))
+
+
+def _chapter(word: str) -> Chapter | None:
+    """The chapter of a key or a number; ``None`` if the word can only be an exercise's id."""
+    return chapter_named(word) if word in CHAPTERS or word.isdecimal() else None
+
+
+def _inside(chapter: Chapter) -> list[Exercise]:
+    return [exercise for exercise in exercises().values() if exercise.chapter == chapter.key]
 
 
 def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
@@ -185,7 +196,7 @@ def _list(places: Sequence[str]) -> int:
     passed = sum(mark == "✓" for mark in marks.values())
     say(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
     for chapter in CHAPTERS.values():
-        inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter.key]
+        inside = _inside(chapter)
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
@@ -236,10 +247,42 @@ def _changes(places: Sequence[str], seen: dict[Path, float]) -> Iterator[list[Pa
         time.sleep(PERIOD)
 
 
-def _show(exercise: Exercise) -> int:
+def _show(exercise: Exercise, places: Sequence[str]) -> int:
     say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
     say(exercise.task)
-    say(f"In the chapter “{CHAPTERS[exercise.chapter].title}”; {len(exercise.hints)} hints.")
+    name = f"{CHAPTERS[exercise.chapter].file}.ipynb"
+    book = next((path for path in reading.find_files(places) if path.name == name), None)
+    if book is not None:
+        try:
+            place, stub = _cell(exercise, book)
+            say(f"\n{place}:\n\n{textwrap.indent(stub, '    ')}")
+        except (ValueError, OSError) as error:
+            say(error, error=True)
+    say(f"\nOpen {book or f'chapters/{name}'}, or write your answer in a file, with these lines around it:")
+    say(f'\n    from transformer_lib.exercises import check\n    check("{exercise.id}", …)')
+    say(f"\nThen run: python -m transformer_lib.exercises --in FILE.py {exercise.id}")
+    say(f"There are {len(exercise.hints)} hints: --hint {exercise.id}")
+    return 0
+
+
+def _cell(exercise: Exercise, book: Path) -> tuple[str, str]:
+    """The place and the source of the cell for an exercise's answer, as it stands in a chapter's notebook.
+
+    Raises:
+        ValueError: the notebook cannot be read, or has no such cell.
+    """
+    codes = [source for kind, source in read_cells(book) if kind == "code"]
+    places = {f"{book.name}, cell {number}": source for number, source in enumerate(codes, 1)}
+    for answer in reading.answers(book):
+        if answer.exercise == exercise.id and answer.place in places:
+            return answer.place, places[answer.place].strip()
+    raise ValueError(f'{book} has no check("{exercise.id}", …)')
+
+
+def _show_chapter(chapter: Chapter) -> int:
+    say(f"{chapter.number}. {chapter.title} ({chapter.key})")
+    for exercise in _inside(chapter):
+        say(f"  {exercise.id:30} {exercise.title}")
     return 0
 
 
