@@ -343,8 +343,9 @@ def _is_known(name: str, weights: dict[str, Tensor], table: Sequence[Entry]) -> 
             continue
         if isinstance(entry, Tied):
             other = entry.to.format_map(holes.groupdict())
-            same = other in weights and weights[other].dtype == weights[name].dtype
-            if not (same and torch.equal(weights[name], weights[other])):
+            if other not in weights:
+                return False
+            if weights[other].dtype != weights[name].dtype or not torch.equal(weights[name], weights[other]):
                 raise ValueError(f"their {name} must be equal to {other}; it is another")
         elif entry.holds is not None and not entry.holds(weights[name]):
             raise ValueError(f"their {name} {entry.rule}")
