@@ -249,7 +249,6 @@ def exercise_training(sizes: Sizes) -> None:
 
     training.fit(nn.Linear(d_head, d_head), sample, steps=1)
     training.accuracy(nn.Linear(d_head, d_head), sample)
-    training.smoothed_cross_entropy(torch.randn(batch, q_len, 9), torch.ones(batch, q_len).long())
     model = importlib.import_module(f"{PACKAGE}.transformer").Transformer(9, small_config(sizes))
     tokens = torch.ones(batch, q_len + 1).long()
     recipe = training.Recipe(steps=1)
@@ -258,6 +257,20 @@ def exercise_training(sizes: Sizes) -> None:
         history = training.train(model, lambda number: (tokens, tokens), recipe, checkpoint=path)
         assert training.load_checkpoint(path, model).step == history.step == 1
     assert recipe.rate(0) >= 0.0
+
+
+def exercise_objectives(sizes: Sizes) -> None:
+    batch, _, q_len, _, _, _ = sizes
+    module = importlib.import_module(f"{PACKAGE}.objectives")
+    logits, targets = torch.randn(batch, q_len, 9), torch.ones(batch, q_len).long()
+    module.counted(logits, targets, 0)
+    module.smoothed_cross_entropy(logits, targets)
+    tokens = torch.ones(batch, q_len + 1).long()
+    model = importlib.import_module(f"{PACKAGE}.transformer").Transformer(9, small_config(sizes))
+    module.sequence_to_sequence(model, (tokens, tokens))
+    module.causal(nn.Embedding(9, 9), (tokens,))
+    for objective in (module.masked, module.classes):
+        module.mean_loss(nn.Embedding(9, 9), [(targets, targets)], objective)
 
 
 def exercise_tokens(sizes: Sizes) -> None:
@@ -286,6 +299,7 @@ EXERCISES: dict[str, Callable[[Sizes], None]] = {
     "transformer": exercise_stack,
     "generation": exercise_generation,
     "plots": exercise_plots,
+    "objectives": exercise_objectives,
     "training": exercise_training,
     "data/tokens": exercise_tokens,
 }

@@ -326,13 +326,13 @@ def test_a_step_of_padding_alone_is_named(accumulate):
         source, target = batches(number)
         return source, target if number < 2 else torch.zeros_like(target)
 
-    trained, message = model(), "has nothing to learn from: its batch holds no target but padding"
+    trained, message = model(), "has nothing to learn from: its batch holds no target that counts"
     with pytest.raises(ValueError, match=f"step {2 // accumulate} {message}"):
         train(trained, padding, replace(RECIPE, accumulate=accumulate))
 
 
 def test_sources_and_targets_must_be_as_many():
-    with pytest.raises(ValueError, match="sources and targets must be as many; step 0 has 5 and 4"):
+    with pytest.raises(ValueError, match="all tensors of a batch must have as many rows; step 0 has 5 and 4"):
         train(model(), lambda number: (batches(number)[0], batches(number)[1][:4]), RECIPE)
 
 

@@ -1,7 +1,6 @@
 """Training: the loop that the book's experiments share, and the one that trains a translator for hours.
 
-Sources: Vaswani et al. (2017), sections 5.3 and 5.4; Szegedy et al. (2016), section 7 (label smoothing); Loshchilov and
-Hutter (2017) (cosine); Pascanu et al. (2013) (clipping).
+Sources: Vaswani et al. (2017), section 5.3; Loshchilov and Hutter (2017) (cosine); Pascanu et al. (2013) (clipping).
 """
 
 import contextlib
@@ -12,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
 
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -27,10 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from transformer_lib.checks import check_real, check_whole
+from transformer_lib.objectives import IGNORED, Batch, Objective, counted, sequence_to_sequence
+from transformer_lib.objectives import smoothed_cross_entropy as smoothed_cross_entropy  # readers find it here too
 from transformer_lib.precision import widened
-
-IGNORED = -100
-"""A target that does not count, as in PyTorch."""
 
 Sampler = Callable[[torch.Generator], tuple[Tensor, ...]]
 """Draws a batch: the model's inputs, and last the targets. All its randomness comes from the generator."""
@@ -96,84 +94,16 @@ def accuracy(model: nn.Module, sample: Sampler, *, seed: int = 1_000) -> float:
         logits = model(*inputs)
     finally:
         model.train(training)
-    counted = _some_counted(logits, targets)
-    return float((logits.argmax(-1) == targets)[counted].float().mean())
-
-
-def _counted(logits: Tensor, targets: Tensor, pad_id: int | None) -> Tensor:
-    """Which targets count, ``(*batch,)``, after a check that each of them is a class of the logits."""
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"logits must have the targets' shape and one axis for the classes; got {tuple(logits.shape)} "
-            f"for targets {tuple(targets.shape)}"
-        )
-    if not logits.is_floating_point() or targets.is_floating_point() or targets.dtype == torch.bool:
-        raise ValueError(f"logits must be real and targets whole numbers; got {logits.dtype} and {targets.dtype}")
-    counted = _not_ignored(targets, pad_id)
-    wrong = targets[counted & ((targets < 0) | (targets >= logits.size(-1)))]
-    if len(wrong):
-        raise ValueError(
-            f"targets must be classes, 0 to {logits.size(-1) - 1}, or {IGNORED} to be ignored; got {int(wrong[0])}"
-        )
-    return counted
+    counts = _some_counted(logits, targets)
+    return float((logits.argmax(-1) == targets)[counts].float().mean())
 
 
 def _some_counted(logits: Tensor, targets: Tensor) -> Tensor:
     """Which targets count, ``(*batch,)``: at least one."""
-    counted = _counted(logits, targets, None)
-    if not counted.any():
+    counts = counted(logits, targets, None)
+    if not counts.any():
         raise ValueError(f"no target counts: all of the batch's are {IGNORED}, or it has none")
-    return counted
-
-
-def _not_ignored(targets: Tensor, pad_id: int | None) -> Tensor:
-    return targets != IGNORED if pad_id is None else (targets != IGNORED) & (targets != pad_id)
-
-
-def smoothed_cross_entropy(
-    logits: Float[Tensor, "*batch vocab"],
-    targets: Int[Tensor, "*batch"],
-    *,
-    smoothing: float = 0.1,
-    pad_id: int | None = 0,
-) -> Float[Tensor, ""]:
-    """The summed cross-entropy against targets that keep some doubt.
-
-    A share ``smoothing`` of each target's probability is spread evenly over the tokens that can occur: over the whole
-    vocabulary except the padding. (PyTorch's ``label_smoothing`` spreads it over the padding too.)
-
-    Args:
-        logits: ``(*batch, vocab)``; float16 and bfloat16 are computed in float32, wider types as they are.
-        targets: ``(*batch,)``; where they are ``pad_id``, or -100 as in PyTorch, nothing is counted.
-        smoothing: in [0, 1).
-        pad_id: the padding; ``None`` where no token is padding. Where padding and end of sentence are one token, as in
-            GPT-2, hand ``None``, and -100 for the targets that are padding: else no end would be learned.
-
-    Returns:
-        The sum over all targets that count, in nats; divide by their number for the mean.
-
-    Raises:
-        ValueError: shapes or types that do not fit, a target or padding outside the vocabulary, a vocabulary of padding
-            alone, or a smoothing outside its bounds.
-    """
-    counted = _counted(logits, targets, pad_id).flatten()
-    check_real("smoothing", smoothing)
-    if not 0.0 <= smoothing < 1.0:
-        raise ValueError(f"smoothing must be in [0, 1); got {smoothing}")
-    n_tokens = logits.size(-1) - (pad_id is not None)  # those that can occur
-    if pad_id is not None and not 0 <= pad_id < logits.size(-1):
-        raise ValueError(f"pad_id must be a token, 0 to {logits.size(-1) - 1}, or None; got {pad_id}")
-    if n_tokens < 1:
-        raise ValueError(f"the vocabulary must hold a token besides the padding; got {logits.size(-1)} in all")
-    log_probabilities = widened(logits).flatten(0, -2).log_softmax(-1)  # (n, vocab)
-    targets = targets.flatten().long().masked_fill(~counted, 0)
-    losses = F.nll_loss(log_probabilities, targets, reduction="none")
-    if smoothing:
-        others = log_probabilities.sum(-1)
-        if pad_id is not None:
-            others = others - log_probabilities[:, pad_id]
-        losses = (1.0 - smoothing) * losses - smoothing * (others / n_tokens)
-    return losses.masked_fill(~counted, 0.0).sum()
+    return counts
 
 
 Schedule = Literal["noam", "cosine", "constant"]
@@ -289,10 +219,10 @@ class History:
     """What training has seen.
 
     Args:
-        losses: of each step, in nats a token, smoothed labels included.
+        losses: of each step, in nats a target, smoothed labels included.
         evaluations: of some steps: what ``evaluate`` returned, with ``"step"``.
         seconds: spent, over all runs.
-        tokens: target tokens seen.
+        tokens: targets seen.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -306,8 +236,27 @@ class History:
         return len(self.losses)
 
 
-Batches = Callable[[int], tuple[Tensor, Tensor]]
-"""Gives batch number n: source ``(batch, key)`` and target ``(batch, query)``, from ``<bos>`` to ``<eos>``."""
+@dataclass
+class TrainingState:
+    """All that training changes, and needs to go on: what a checkpoint holds.
+
+    Args:
+        model: its weights; those that are tied are written under each of their names.
+        optimizer: its moments.
+        recipe: repeated in the file, so that another cannot go on from it by mistake.
+        scaler: of ``"fp16"``.
+        history: its steps and losses.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    scaler: torch.amp.GradScaler
+    history: History = field(default_factory=History)
+
+
+Batches = Callable[[int], Batch]
+"""Gives batch number n, on the CPU: what the objective takes, such as source ``(batch, key)`` and target."""
 
 
 def train(
@@ -315,6 +264,7 @@ def train(
     batches: Batches,
     recipe: Recipe,
     *,
+    objective: Objective | None = None,
     pad_id: int | None = 0,
     checkpoint: str | Path | None = None,
     save_every: int = 500,
@@ -322,7 +272,7 @@ def train(
     evaluate_every: int = 500,
     progress: bool = False,
 ) -> History:
-    """Train an encoder–decoder model to continue each target, given its source and what came before.
+    """Train a model by an objective: an encoder–decoder to continue each target, unless another is given.
 
     With a ``checkpoint`` that exists, training goes on from it, and on a CPU ends at the very bits that it would have
     reached without the pause. Where ``torch.distributed`` is initialized, each process takes its share of each batch,
@@ -335,10 +285,13 @@ def train(
     state is no tensors) is found before the first step, by writing one beside the file and removing it.
 
     Args:
-        model: maps source and target tokens to logits, on the device to train on.
-        batches: gives each batch by its number, the same in every process and every run.
+        model: what the objective computes on, on the device to train on.
+        batches: gives each batch by its number, on the CPU, the same in every process and every run.
         recipe: how.
-        pad_id: the padding, which is not counted; ``None`` where no token is padding. Targets of -100 never count.
+        objective: what to lower, of :mod:`transformer_lib.objectives`; it gets the recipe's smoothing.
+            :func:`~transformer_lib.objectives.sequence_to_sequence` with ``pad_id`` unless given.
+        pad_id: the padding where no objective is given, which is not counted; ``None`` where no token is padding.
+            Targets of -100 never count.
         checkpoint: a file to write every ``save_every`` steps and at the end, and to go on from.
         save_every: steps between checkpoints.
         evaluate: called with the model, in evaluation mode, every ``evaluate_every`` steps and at the end; gives
@@ -353,17 +306,21 @@ def train(
         OSError: no checkpoint can be written.
         TypeError: the model's state holds something else than tensors, which a checkpoint cannot.
         ValueError: the checkpoint is damaged, or belongs to another model or recipe, or not every process finds it;
-            ``save_every`` or ``evaluate_every`` is below 1; a step has no target but padding; targets are no tokens.
+            ``save_every`` or ``evaluate_every`` is below 1; a step has no target that counts; a batch whose tensors
+            differ in their rows, or that the objective refuses.
         RuntimeError: another process cannot begin.
         FloatingPointError: the loss is not a number.
     """
     check_whole("save_every", save_every, 1)
     check_whole("evaluate_every", evaluate_every, 1)
+    objective = partial(sequence_to_sequence, pad_id=pad_id) if objective is None else objective
     device = next(model.parameters()).device
     rank, world = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
     optimizer = _optimizer(model, recipe, device)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-    history = _begin(checkpoint, model, optimizer, recipe, scaler, rank, world)
+    state = TrainingState(model, optimizer, recipe, scaler)
+    _begin(state, checkpoint, rank, world)
+    history = state.history
     runner = _compiled(model) if recipe.compile else model
     if world > 1:
         runner = DistributedDataParallel(runner, device_ids=[device.index] if device.type == "cuda" else None)
@@ -376,17 +333,16 @@ def train(
         torch.manual_seed(_seed(recipe.seed, rank, step))
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        loss, n_tokens = _accumulate(runner, batches, step, recipe, scaler, pad_id, device, rank, world)
+        optimizer.zero_grad(set_to_none=True)  # also of what a step that failed has left
+        loss, n_targets = _accumulate(state, runner, batches, objective, rank, world)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of step {step} is {loss}; a lower peak_rate or more warm-up may help")
-        scaler.unscale_(optimizer)
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         scaler.step(optimizer)
         scaler.update()
-        optimizer.zero_grad(set_to_none=True)
         history.losses.append(loss)
-        history.tokens += n_tokens
+        history.tokens += n_targets
         bar.update()
         last = history.step == recipe.steps
         if evaluate is not None and (last or history.step % evaluate_every == 0):
@@ -398,8 +354,9 @@ def train(
             bar.set_postfix({name: f"{value:.3f}" for name, value in history.evaluations[-1].items() if name != "step"})
         history.seconds = before + time.perf_counter() - begin
         if checkpoint is not None and rank == 0 and (last or history.step % save_every == 0):
-            save_checkpoint(checkpoint, model, optimizer, recipe, scaler, history)
+            save_checkpoint(checkpoint, state)
     bar.close()
+    optimizer.zero_grad(set_to_none=True)
     model.eval()
     return history
 
@@ -409,30 +366,22 @@ def _seed(seed: int, rank: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0])
 
 
-def _begin(
-    checkpoint: str | Path | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    scaler: torch.amp.GradScaler,
-    rank: int,
-    world: int,
-) -> History:
+def _begin(state: TrainingState, checkpoint: str | Path | None, rank: int, world: int) -> None:
     """Go on from the checkpoint where there is one, and make sure that the next can be written.
 
     Where one process fails all do, or the others would wait for it.
     """
-    history, error = History(), None
+    error = None
     try:
         if checkpoint is not None and Path(checkpoint).is_file():
-            history = load_checkpoint(checkpoint, model, optimizer, recipe, scaler)
-        if checkpoint is not None and rank == 0 and history.step < recipe.steps:
-            _rehearse(Path(checkpoint), model, optimizer, recipe, scaler, history)
+            state.history = load_checkpoint(checkpoint, state.model, state.optimizer, state.recipe, state.scaler)
+        if checkpoint is not None and rank == 0 and state.history.step < state.recipe.steps:
+            _rehearse(Path(checkpoint), state)
     except Exception as caught:
         error = caught
     if world > 1:
         found: list[Any] = [None] * world
-        dist.all_gather_object(found, (history.step, None if error is None else str(error)))
+        dist.all_gather_object(found, (state.history.step, None if error is None else str(error)))
         failed = [message for _, message in found if message is not None]
         steps = [step for step, _ in found]
         if failed and error is None:
@@ -441,21 +390,13 @@ def _begin(
             error = ValueError(f"every process must find the same checkpoint {checkpoint}; they are at steps {steps}")
     if error is not None:
         raise error
-    return history
 
 
-def _rehearse(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    scaler: torch.amp.GradScaler,
-    history: History,
-) -> None:
+def _rehearse(path: Path, state: TrainingState) -> None:
     """Write a checkpoint beside the file and remove it again, so that what is impossible is known before it matters."""
-    content = _checkpoint(model, optimizer, recipe, scaler, history)
-    if not optimizer.state_dict()["state"]:  # Adam makes its two moments at the first step; keep their place
-        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    content = _checkpoint(state)
+    if not state.optimizer.state_dict()["state"]:  # Adam makes its two moments at the first step; keep their place
+        parameters = (parameter for group in state.optimizer.param_groups for parameter in group["params"])
         content += bytes(2 * sum(parameter.nbytes for parameter in parameters))
     try:
         if path.is_dir():
@@ -485,89 +426,71 @@ def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
 
 
 def _accumulate(
-    runner: nn.Module,
-    batches: Batches,
-    step: int,
-    recipe: Recipe,
-    scaler: torch.amp.GradScaler,
-    pad_id: int | None,
-    device: torch.device,
-    rank: int,
-    world: int,
+    state: TrainingState, runner: nn.Module, batches: Batches, objective: Objective, rank: int, world: int
 ) -> tuple[float, int]:
-    """Add up the gradients of one step; return its loss a token, and its tokens, over all processes."""
-    micro = [batches(step * recipe.accumulate + index) for index in range(recipe.accumulate)]
-    # The mean is over all tokens of the step, wherever they are computed: not a mean of means.
-    n_tokens = sum(int(_not_ignored(target[:, 1:], pad_id).sum()) for _, target in micro)
-    if not n_tokens:
-        raise ValueError(f"step {step} has nothing to learn from: its batch holds no target but padding")
+    """Add up the gradients of one step; return its loss a target, and its targets, over all processes."""
+    recipe, step = state.recipe, state.history.step
+    device = next(state.model.parameters()).device
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
-    losses = []
-    for index, (source, target) in enumerate(micro):
-        if len(source) != len(target):
-            raise ValueError(f"sources and targets must be as many; step {step} has {len(source)} and {len(target)}")
-        rows = torch.arange(rank, len(source), world)
+    micro = [batches(step * recipe.accumulate + index) for index in range(recipe.accumulate)]
+    # How many targets count is known only when all is computed. Until then the sum is divided by about as many, in all
+    # processes alike, for the sake of float16; and by a power of two, which rounds nothing.
+    unit = 2.0 ** sum(batch[-1].numel() for batch in micro).bit_length()
+    total, n_targets = torch.zeros((), device=device), 0
+    for index, batch in enumerate(micro):
+        n_rows = len(batch[0])
+        if any(len(tensor) != n_rows for tensor in batch):
+            found = " and ".join(str(len(tensor)) for tensor in batch)
+            raise ValueError(f"all tensors of a batch must have as many rows; step {step} has {found}")
+        rows = torch.arange(rank, n_rows, world)
         # A process without a row computes one that does not count, or the others would wait for its gradients.
-        share = 1.0 if len(rows) else 0.0
+        share = 1 if len(rows) else 0
         rows = rows if len(rows) else torch.zeros(1, dtype=torch.long)
-        source, target = source[rows].to(device), target[rows].to(device)
         wait = isinstance(runner, DistributedDataParallel) and index < len(micro) - 1
         with runner.no_sync() if wait else contextlib.nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                logits = runner(source, target[:, :-1])
-            loss = (
-                share
-                * smoothed_cross_entropy(logits, target[:, 1:], smoothing=recipe.smoothing, pad_id=pad_id)
-                / n_tokens
-            )
-            # The processes' gradients are averaged, but the loss is a sum over them.
-            scaler.scale(loss * world).backward()
-        losses.append(loss.detach())
-    total = torch.stack(losses).sum()
+                loss, count = objective(runner, tuple(tensor[rows] for tensor in batch), smoothing=recipe.smoothing)
+            state.scaler.scale(share * loss / unit).backward()
+        total += share * loss.detach()
+        n_targets += share * count
     if world > 1:
+        counts = torch.tensor(n_targets, device=device)
         dist.all_reduce(total)
-    return float(total), n_tokens
+        dist.all_reduce(counts)
+        n_targets = int(counts)
+    if not n_targets:
+        raise ValueError(f"step {step} has nothing to learn from: its batch holds no target that counts")
+    state.scaler.unscale_(state.optimizer)
+    # The mean is over all targets of the step, wherever they are computed: not a mean of means. Of the processes'
+    # gradients a mean was made where a sum is meant.
+    for parameter in state.model.parameters():
+        if parameter.grad is not None:
+            parameter.grad *= unit * world / n_targets
+    return float(total) / n_targets, n_targets
 
 
-def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    scaler: torch.amp.GradScaler,
-    history: History,
-) -> None:
+def save_checkpoint(path: str | Path, state: TrainingState) -> None:
     """Write all that training needs to go on into one file, at once: a reader finds the old file or the new one.
 
     Args:
         path: of the file, in the format of ``safetensors``.
-        model: its weights; those that are tied are written under each of their names.
-        optimizer: its moments.
-        recipe: repeated in the file, so that another cannot go on from it by mistake.
-        scaler: of ``"fp16"``.
-        history: its steps and losses.
+        state: of the training.
 
     Raises:
         OSError: the file cannot be written; an older one is as it was.
         TypeError: the model's state holds something else than tensors.
     """
-    write_atomically(path, _checkpoint(model, optimizer, recipe, scaler, history))
+    write_atomically(path, _checkpoint(state))
 
 
-def _checkpoint(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    scaler: torch.amp.GradScaler,
-    history: History,
-) -> bytes:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+def _checkpoint(state: TrainingState) -> bytes:
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise TypeError(f"a checkpoint holds tensors only; {name} is a {type(tensor).__name__}")
-    record = {"recipe": asdict(recipe), "history": asdict(history), "scaler": scaler.state_dict()}
+    record = {"recipe": asdict(state.recipe), "history": asdict(state.history), "scaler": state.scaler.state_dict()}
     metadata = {"record": json.dumps(record), "format": "transformer_lib.training.2"}
     # Copies, because a file of safetensors holds no tensors that share memory, as tied weights do.
     copies = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
