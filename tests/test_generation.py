@@ -1,7 +1,9 @@
 """Generation: every way of writing equals its plain definition, which computes everything anew, one row at a time."""
 
+import gc
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from transformer_lib.config import PositionScheme, StackConfig
 from transformer_lib.decoder import Decoder, DecoderCache
 from transformer_lib.generation import (
+    BeamState,
+    Cache,
     Candidate,
     Hypothesis,
     LanguageModel,
@@ -21,7 +25,10 @@ from transformer_lib.generation import (
     beam_search,
     greedy,
     length_penalty,
+    likeliest,
     sample,
+    sampler,
+    stream,
     top_k_filter,
     top_p_filter,
 )
@@ -61,6 +68,25 @@ class GPT(nn.Module):
         return F.linear(x[:, -1], self.embedding.weight)
 
 
+class Read:
+    """A cache as small as can be: the tokens themselves."""
+
+    room = None
+
+    def __init__(self) -> None:
+        self.tokens: Tensor | None = None  # (rows, length)
+
+    @property
+    def length(self) -> int:
+        return 0 if self.tokens is None else self.tokens.size(1)
+
+    def reorder(self, index: Tensor, memories: Tensor | None = None) -> None:
+        self.tokens = None if self.tokens is None else self.tokens[index.flatten()]
+
+    def crop(self, length: int) -> None:
+        self.tokens = self.tokens[:, :length]
+
+
 class Script:
     """A model without weights: the logits of the next token depend on the tokens so far as ``logits`` says."""
 
@@ -69,16 +95,15 @@ class Script:
     def __init__(self, logits: Callable[[tuple[int, ...]], list[float]]) -> None:
         self.logits, self.steps, self.rows = logits, 0, 0
 
-    def new_cache(self, source_ids: Tensor | None = None) -> DecoderCache:
-        return DecoderCache(1)
+    def new_cache(self, source_ids: Tensor | None = None) -> Read:
+        return Read()
 
     def step(
-        self, token_ids: Tensor, cache: DecoderCache, *, mask: Tensor | None = None, positions: Tensor | None = None
+        self, token_ids: Tensor, cache: Read, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        new = token_ids[:, None, :, None].double()  # the cache holds the tokens themselves
-        past, _ = cache.past[0].append(new, new)
+        cache.tokens = token_ids if cache.tokens is None else torch.cat([cache.tokens, token_ids], dim=1)
         self.steps, self.rows = self.steps + 1, self.rows + len(token_ids)
-        return torch.tensor([self.logits(tuple(map(int, row.flatten()))) for row in past], dtype=torch.float64)
+        return torch.tensor([self.logits(tuple(row)) for row in cache.tokens.tolist()], dtype=torch.float64)
 
 
 class Padded:
@@ -148,8 +173,23 @@ def plain_greedy(model: Any, source: Tensor | None, prompt: Tensor, max_new_toke
     return text[len(prompt) :].tolist()
 
 
+def stops_at(tokens: list[int], ends: list[tuple[int, ...]]) -> list[int]:
+    """The tokens up to the first place where one of the ends stands, which belongs to them."""
+    for end in range(1, len(tokens) + 1):
+        if any(tuple(tokens[max(0, end - len(stop)) : end]) == stop for stop in ends):
+            return tokens[:end]
+    return tokens
+
+
 def plain_beam_search(
-    model: Any, source: Tensor | None, prompt: Tensor, length: int, beams: int, penalty: LengthPenalty, alpha: float
+    model: Any,
+    source: Tensor | None,
+    prompt: Tensor,
+    length: int,
+    beams: int,
+    penalty: LengthPenalty,
+    alpha: float,
+    ends: tuple[tuple[int, ...], ...] = ((EOS,),),
 ) -> list[Hypothesis]:
     """Beam search by its definition: one row, no cache, and never stopped early."""
     going, ended = [((), 0.0)], []
@@ -166,9 +206,11 @@ def plain_beam_search(
         ]
         candidates.sort(key=lambda candidate: -candidate[1])
         for tokens, total in candidates[:beams]:
-            if tokens[-1] == EOS or step == length:
+            if any(tokens[-len(end) :] == end for end in ends) or step == length:
                 ended.append(Hypothesis(tokens, total, total / length_penalty(step, penalty, alpha)))
-        going = [candidate for candidate in candidates if candidate[0][-1] != EOS][:beams]
+        going = [candidate for candidate in candidates if not any(candidate[0][-len(end) :] == end for end in ends)][
+            :beams
+        ]
     return sorted(ended, key=lambda hypothesis: -hypothesis.score)
 
 
@@ -228,24 +270,18 @@ def test_beams_share_the_memory_of_their_sentence_and_it_is_never_copied(scheme:
         cache = model.new_cache(sources)
         stored = cache.memory[0]
         first = model.step(target[[0, 3], :1], cache)
-        cache.reorder(torch.tensor([0, 0, 0, 1, 1, 1]))
+        cache.reorder(torch.tensor([[0, 0, 0], [1, 1, 1]]))
         assert cache.memory[0] is stored
         assert first.shape == (2, VOCAB)
         target[:3, 0], target[3:, 0] = target[0, 0].item(), target[3, 0].item()
         logits = model.step(target[:, 1:], cache)  # three beams each, and several queries of each beam
         expected = torch.stack([next_logits(model, SOURCES[row // 3], target[row]) for row in range(6)])
         torch.testing.assert_close(logits, expected, atol=1e-11, rtol=0)
-        cache.reorder(torch.tensor([5, 3, 3]), torch.tensor([1]))  # the first sentence is done
+        cache.reorder(torch.tensor([[5, 3, 3]]), torch.tensor([1]))  # the first sentence is done
         order = target[[5, 3, 3]]
         logits = model.step(order[:, :1], cache)
         expected = torch.stack([next_logits(model, SOURCES[1], torch.cat([row, row[:1]])) for row in order])
     torch.testing.assert_close(logits, expected, atol=1e-11, rtol=0)
-
-
-def test_a_memory_that_does_not_divide_the_rows_is_refused() -> None:
-    model = transformer()
-    with torch.no_grad(), pytest.raises(ValueError, match="must serve as many rows"):
-        model.step(torch.ones(5, 2, dtype=torch.long), model.new_cache(padded(SOURCES[:2], "right")))
 
 
 # ---- Greedy.
@@ -557,7 +593,7 @@ def test_sentences_that_are_done_leave_the_batch() -> None:
 def test_the_trace_is_the_searchs_tree(kind: str) -> None:
     model, trace = model_of(kind), list[Candidate]()
     arguments: dict[str, Any] = {**inputs(kind, "right"), "eos_id": EOS, "max_new_tokens": 6, "beams": 3, "n_best": 3}
-    found = beam_search(model, **arguments, trace=trace)
+    found = beam_search(model, **arguments, trace=trace.append)
     assert found == beam_search(model, **arguments)
     texts: dict[tuple[int, int, int], tuple[tuple[int, ...], float]] = {(0, row, 0): ((), 0.0) for row in range(4)}
     finished: list[list[tuple[int, ...]]] = [[] for _ in range(4)]
@@ -574,6 +610,208 @@ def test_the_trace_is_the_searchs_tree(kind: str) -> None:
         assert {hypothesis.tokens for hypothesis in hypotheses} <= set(finished[row])
     widths = [sum(c.step == 2 and c.row == row and c.beam is not None for c in trace) for row in range(4)]
     assert widths == [3, 3, 3, 3]
+
+
+@kinds
+def test_a_beam_state_asks_no_model_and_searches_as_beam_search_does(kind: str) -> None:
+    """Driven by hand: no cache, every text read anew."""
+    model, given = model_of(kind), inputs(kind, "right")
+    state = BeamState(4, [(EOS,)], 7, beams=3, n_best=2, penalty="gnmt", alpha=0.6)
+    while True:
+        logits = [
+            [
+                next_logits(
+                    model, SOURCES[row] if kind == "transformer" else None, torch.tensor([*PROMPTS[row], *text])
+                )
+                for text in state.texts[place]
+            ]
+            for place, row in enumerate(state.rows)
+        ]
+        before = [text for row in state.texts for text in row]
+        logits = torch.stack([torch.stack(row) for row in logits])
+        if not state.step(logits.log_softmax(-1).index_fill(-1, torch.tensor(PAD), -math.inf)):
+            break
+        assert state.tokens.shape == state.parents.shape == state.totals.shape == (len(state.rows), 3)
+        for texts, parents, tokens in zip(state.texts, state.parents.tolist(), state.tokens.tolist(), strict=True):
+            for text, parent, token in zip(texts, parents, tokens, strict=True):
+                assert text == (*before[parent], token)
+    found = beam_search(model, **given, eos_id=EOS, max_new_tokens=7, beams=3, n_best=2, penalty="gnmt", alpha=0.6)
+    for one, other in zip(state.finished, found, strict=True):
+        assert_same(one, other)
+    with pytest.raises(ValueError, match="the search is at its end"):
+        state.step(torch.zeros(4, 3, VOCAB))
+    with pytest.raises(ValueError, match=r"shape \(rows=4, beams=1, vocab\); got \(4, 3, 11\)"):
+        BeamState(4, [(EOS,)], 7).step(torch.zeros(4, 3, VOCAB))
+
+
+# ---- Stop sequences.
+
+
+def test_a_text_ends_with_what_stops_it() -> None:
+    counting = Script(lambda text: [float(token == text[-1] % 6 + 3) for token in range(9)])  # 3 6 3 6 …, 4 7 5 8 6 3 …
+    options: dict[str, Any] = {"eos_id": None, "max_new_tokens": 8}
+
+    def written(prompt: int, *stop: tuple[int, ...]) -> list[int]:
+        return greedy(counting, torch.tensor([[prompt]]), stop=stop, **options)[0].tolist()
+
+    everything = written(4)
+    assert everything == [7, 4, 7, 4, 7, 4, 7, 4]
+    assert written(4, (4,)) == [7, 4]
+    assert written(4, (4, 7, 4)) == [7, 4, 7, 4]  # of overlapping ones, too, the first that is whole
+    assert written(4, (7, 4), (7,)) == [7]
+    assert written(7, (7, 4)) == [4, 7, 4]  # the prompt is not what was written
+    assert written(4, (3, 4), (4, 4)) == everything
+    assert written(4, (7,) * 9) == everything  # longer than the text
+
+
+@kinds
+@sides
+def test_rows_stop_where_they_would_have_passed(kind: str, side: str) -> None:
+    lengths = set()
+    for seed in range(3):
+        model, given = model_of(kind, seed=seed), inputs(kind, side)
+        free = greedy(model, **given, eos_id=None, max_new_tokens=12)
+        stop = [tuple(free[row, 2 + row : 4 + row].tolist()) for row in range(3)]
+        for pad, eos in ((PAD, None), (PAD, EOS), (None, EOS)):
+            found = greedy(Padded(model, pad), **given, eos_id=eos, max_new_tokens=12, stop=stop, forbidden=[PAD])
+            for row, tokens in zip(free.tolist(), found.tolist(), strict=True):
+                expected = stops_at(row, stop if eos is None else [*stop, (eos,)])
+                assert tokens[: len(expected)] == expected
+                assert set(tokens[len(expected) :]) <= {EOS if pad is None else pad}
+                lengths.add(len(expected))
+    assert len(lengths) > 3, lengths
+
+
+@kinds
+def test_beams_end_with_stop_sequences(kind: str) -> None:
+    """Of several that end in different tokens: then a beam can end in more ways than one."""
+    stopped = 0
+    for seed, beams in ((0, 1), (1, 2), (2, 3)):
+        model = model_of(kind, seed=seed)
+        free = beam_search(model, **inputs(kind, "left"), eos_id=EOS, max_new_tokens=7, beams=beams)
+        stop = [(3,), (4,), (5,), *(row[0].tokens[:2] for row in free)]
+        options: dict[str, Any] = {"beams": beams, "n_best": beams, "penalty": "power", "stop": [list(s) for s in stop]}
+        found = beam_search(model, **inputs(kind, "left"), eos_id=EOS, max_new_tokens=7, **options)
+        for row, prompt in enumerate(PROMPTS):
+            source, ends = SOURCES[row] if kind == "transformer" else None, ((EOS,), *stop)
+            assert_same(found[row], plain_beam_search(model, source, prompt, 7, beams, "power", 1.0, ends)[:beams])
+            stopped += sum(one.tokens[-1] != EOS and len(one.tokens) < 7 for one in found[row])
+    assert stopped > 5
+
+
+def test_a_beam_may_end_in_many_ways_and_its_other_continuations_are_still_looked_at() -> None:
+    logits = torch.tensor([-9.0, 0.1, 0.6, 0.9, 0.8, 0.7, 0.0])  # 2 to 5 end, each likelier than 1 and 6
+
+    def after(text: tuple[int, ...]) -> list[float]:
+        return (logits if len(text) == 1 else torch.tensor([-99.0, -99, 9, -99, -99, -99, -99])).tolist()
+
+    model, stop = Script(after), [(3,), (4,), (5,)]
+    trace: list[Candidate] = []
+    options: dict[str, Any] = {"beams": 2, "n_best": 2, "penalty": "power", "alpha": 3.0, "stop": stop}
+    [found] = beam_search(model, torch.tensor([[1]]), eos_id=EOS, max_new_tokens=3, trace=trace.append, **options)
+    assert [one.tokens for one in found] == [(1, EOS), (6, EOS)]
+    assert [(one.token, one.beam, one.finished) for one in trace if one.step == 1] == [
+        (3, None, True),
+        (4, None, True),
+        (5, None, False),
+        (2, None, False),
+        (1, 0, False),
+        (6, 1, False),
+    ]
+
+
+# ---- Streams.
+
+
+@kinds
+@pytest.mark.parametrize("pad", [PAD, None])
+def test_a_stream_writes_what_the_whole_text_is(kind: str, pad: int | None) -> None:
+    for seed, (source, prompt) in enumerate(zip(SOURCES, PROMPTS, strict=True)):
+        model = Padded(model_of(kind, seed=seed), pad)
+        given = {"prompt": prompt[None], "source_ids": source[None] if kind == "transformer" else None}
+        free = greedy(model, **given, eos_id=None, max_new_tokens=9, forbidden=[PAD])[0].tolist()
+        for eos, stop in ((EOS, []), (None, [free[2:4]]), (EOS, [free[3:6], free[5:6]])):
+            options: dict[str, Any] = {**given, "eos_id": eos, "max_new_tokens": 9, "stop": stop, "forbidden": [PAD]}
+            assert list(stream(model, **options)) == greedy(model, **options)[0].tolist()
+            for choices in ({}, {"temperature": 1.7, "top_k": 5}, {"top_p": 0.7}):
+                whole = sample(model, **options, generator=torch.Generator().manual_seed(seed), **choices)
+                pick = sampler(torch.Generator().manual_seed(seed), **choices)
+                assert list(stream(model, **options, pick=pick)) == whole[0].tolist()
+
+
+def test_a_token_is_there_as_soon_as_it_is_known() -> None:
+    model = Script(lambda text: [0.0, 0.0, 0.0, 1.0])
+    tokens = stream(model, torch.tensor([[1]]), eos_id=EOS, max_new_tokens=5)
+    assert model.steps == 0
+    for steps in range(1, 6):
+        assert next(tokens) == 3
+        assert model.steps == steps
+    assert next(tokens, None) is None
+    assert model.steps == 5
+
+
+def test_between_its_tokens_a_stream_leaves_the_caller_alone() -> None:
+    """A mode that is entered around a yield would hold for the caller, too, until the stream ends, or for good."""
+    model, x = transformer(), torch.randn(3, requires_grad=True)
+    for consumer in (torch.enable_grad, torch.no_grad):
+        with consumer():
+            grad = torch.is_grad_enabled()
+            tokens = stream(model, BOS, SOURCES[0][None], eos_id=None, max_new_tokens=3)
+            for _ in range(3):
+                assert next(tokens) > PAD
+                assert not torch.is_inference_mode_enabled()
+                assert torch.is_grad_enabled() == grad
+                assert (2 * x).requires_grad == grad
+                assert not torch.ones(1).is_inference()
+
+
+def test_streams_of_one_model_do_not_meet() -> None:
+    model, options = transformer(), {"eos_id": None, "max_new_tokens": 6}
+    alone = [list(stream(model, BOS, source[None], **options)) for source in SOURCES[:2]]
+    both = zip(*(stream(model, BOS, source[None], **options) for source in SOURCES[:2]), strict=True)
+    assert [list(tokens) for tokens in zip(*both, strict=True)] == alone
+    assert alone[0] != alone[1]
+
+
+def test_a_stream_that_is_abandoned_leaves_nothing_behind() -> None:
+    model, caches = transformer(), list[Any]()
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    keys = {name: set(vars(module)) for name, module in model.named_modules()}
+    make = model.new_cache
+
+    class Noted(Padded):
+        def __init__(self) -> None:
+            super().__init__(model, PAD)
+            self.new_cache = lambda source_ids: caches.append(weakref.ref(cache := make(source_ids))) or cache
+
+    options: dict[str, Any] = {"eos_id": None, "max_new_tokens": 6}
+    wanted = greedy(model, BOS, SOURCES[0][None], **options)
+    for _ in stream(Noted(), BOS, SOURCES[0][None], **options):
+        break
+    tokens = stream(Noted(), BOS, SOURCES[0][None], **options)
+    next(tokens)
+    tokens.close()
+    never_asked = stream(Noted(), BOS, SOURCES[0][None], **options)
+    del tokens, never_asked
+    gc.collect()
+    assert [cache() for cache in caches] == [None] * 3
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == keys
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(greedy(model, BOS, SOURCES[0][None], **options), wanted)
+
+
+def test_a_stream_refuses_at_once() -> None:
+    options: dict[str, Any] = {"eos_id": EOS, "max_new_tokens": 3}
+    with pytest.raises(ValueError, match="a stream writes one row; got 4"):
+        stream(transformer(), BOS, padded(SOURCES, "right"), **options)
+    with pytest.raises(ValueError, match=r"training mode, .* call model.eval\(\) first"):
+        stream(transformer().train(), BOS, SOURCES[0][None], **options)
+    with pytest.raises(ValueError, match=r"pick must return a token for each of 1 rows; got \(1, 1\)"):
+        next(stream(gpt(), PROMPTS[0][None], pick=lambda logits: logits.argmax(-1, keepdim=True), **options))
+
+
+def test_likeliest_by_hand() -> None:
+    assert likeliest(torch.tensor([[1.0, 3.0, 2.0], [5.0, 4.0, 5.0]])).tolist() == [1, 0]
 
 
 # ---- Hugging Face.
@@ -663,6 +901,11 @@ def test_marian_writes_the_same(beams: int, alpha: float) -> None:
         ({"forbidden": [VOCAB]}, "the model has the tokens 0 to 10; got 11 as forbidden, padding or end"),
         ({"forbidden": [-1]}, "each forbidden token must be at least 0; got -1"),
         ({"forbidden": [2.0]}, "each forbidden token must be a whole number; got 2.0"),
+        ({"stop": [()]}, r"a stop sequence must have tokens that can be written; got \(\)"),
+        ({"stop": [(3, PAD)]}, r"a stop sequence must have tokens that can be written; got \(3, 0\)"),
+        ({"stop": [(3, 4)], "forbidden": [4]}, r"a stop sequence must have tokens that can be written; got \(3, 4\)"),
+        ({"stop": [(3.0,)]}, "each token of a stop sequence must be a whole number; got 3.0"),
+        ({"stop": [(3, VOCAB)]}, "the model has the tokens 0 to 10; got 11 as forbidden, padding or end"),
         ({"eos_id": VOCAB}, "the model has the tokens 0 to 10; got 11 as forbidden, padding or end"),
         ({"eos_id": -1}, "eos_id must be at least 0; got -1"),
         ({"eos_id": True}, "eos_id must be a whole number; got True"),
@@ -682,9 +925,31 @@ def test_marian_writes_the_same(beams: int, alpha: float) -> None:
 )
 def test_every_way_refuses_what_makes_no_sense(change: dict[str, Any], message: str) -> None:
     arguments = {"prompt": torch.tensor([[3, 4]]), "eos_id": EOS, "max_new_tokens": 5} | change
-    for write in (greedy, beam_search, lambda *a, **k: sample(*a, **k, generator=torch.Generator())):
+    ways = [greedy, beam_search, lambda *a, **k: sample(*a, **k, generator=torch.Generator())]
+    if "prompt_mask" not in change:
+        ways.append(lambda *a, **k: list(stream(*a, **k)))
+    for write in ways:
         with pytest.raises(ValueError, match=message):
             write(gpt(), **arguments)
+
+
+def test_stop_sequences_of_the_wrong_kind_are_refused() -> None:
+    prompt = torch.tensor([[3, 4]])
+    for stop, given in (((3, 4), "3"), (["end"], "'end'"), ([{3}], r"\{3\}")):
+        with pytest.raises(TypeError, match=rf"stop must hold sequences of tokens, .* got {given} in it"):
+            greedy(gpt(), prompt, eos_id=EOS, max_new_tokens=3, stop=stop)
+    free = Padded(gpt(), None)
+    assert greedy(free, prompt, eos_id=None, max_new_tokens=3, stop=[(3, 4)]).shape[0] == 1
+    with pytest.raises(ValueError, match="2 rows that stop at different lengths need a padding; the model has none"):
+        greedy(free, prompt.expand(2, -1), eos_id=None, max_new_tokens=3, stop=[(3, 4)])
+    assert len(beam_search(free, prompt.expand(2, -1), eos_id=None, max_new_tokens=3, stop=[(3, 4)])) == 2
+
+
+def test_a_model_without_a_cache_is_refused() -> None:
+    model = Script(hesitant)
+    model.new_cache = lambda source_ids: None
+    with pytest.raises(TypeError, match="new_cache must return a Cache, with length, room, reorder and crop; got None"):
+        greedy(model, torch.tensor([[1]]), eos_id=EOS, max_new_tokens=3)
 
 
 @pytest.mark.parametrize(
@@ -872,3 +1137,5 @@ def test_models_that_cannot_write_are_refused() -> None:
 def test_models_speak_the_protocol() -> None:
     for model in (transformer(), gpt(), Script(hesitant)):
         assert isinstance(model, LanguageModel)
+    for cache in (transformer().new_cache(SOURCES[0][None]), gpt().new_cache(), Read()):
+        assert isinstance(cache, Cache)

@@ -164,6 +164,8 @@ def exercise_stack(sizes: Sizes) -> None:
         alibi(x, memory, positions=positions, cache=alibi.new_cache(memory))
         model.step(target, cache, mask=torch.ones(batch, 1, 1, q_len) > 0, positions=torch.zeros_like(target))
         cache.reorder(torch.arange(batch), torch.arange(batch))
+        assert cache.room == 20 - q_len
+        cache.crop(q_len - 1)
 
 
 def exercise_generation(sizes: Sizes) -> None:
@@ -179,7 +181,11 @@ def exercise_generation(sizes: Sizes) -> None:
         arguments = {"eos_id": 2, "max_new_tokens": 3, "prompt_mask": mask}
         generation.greedy(model, start, sources, **arguments)
         generation.sample(model, start, sources, generator=generator, top_k=3, top_p=0.9, **arguments)
-        generation.beam_search(model, start, sources, trace=[], **arguments)
+        generation.beam_search(model, start, sources, trace=[].append, stop=[(3, 4)], **arguments)
+    pick = generation.sampler(generator)
+    list(generation.stream(model, 1, sources[:1], eos_id=2, max_new_tokens=3, pick=pick))
+    generation.likeliest(torch.randn(batch, k_len))
+    generation.BeamState(batch, [(2,)], 3).step(torch.randn(batch, 1, k_len).log_softmax(-1))
 
 
 def exercise_pretrained(sizes: Sizes) -> None:

@@ -212,19 +212,63 @@ def test_a_used_cache_refuses_another_memory() -> None:
             torch.testing.assert_close(after, wanted[:, 3:], atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 5])
-def test_rows_that_do_not_fit_the_cached_memories_are_refused(rows: int) -> None:
+@pytest.mark.parametrize("rows", [1, 2, 3, 6])
+def test_rows_that_are_not_the_beams_of_the_cached_memories_are_refused(rows: int) -> None:
     transformer = model()
     with torch.no_grad():
         cache = transformer.decoder.new_cache(transformer.encode(tokens(2, 7))[0])
-        with pytest.raises(
-            ValueError, match=rf"2 memories must serve as many rows .* got x of shape \({rows}, 4, 24\)"
-        ):
+        with pytest.raises(ValueError, match=r"2 memories must serve 1 of the rows; got x of shape \(4, 4, 24\)"):
+            transformer.step(tokens(4, 4), cache)  # twice as many: that they are beams has to be said
+        cache.reorder(torch.tensor([[0, 0], [1, 1]]))
+        assert cache.beams == 2
+        with pytest.raises(ValueError, match=rf"2 memories must serve 2 of the rows; got x of shape \({rows}, 4, 24\)"):
             transformer.step(tokens(rows, 4), cache)
-        assert transformer.step(tokens(4, 4), cache).shape == (4, 50)  # two beams of each
+        assert transformer.step(tokens(4, 4), cache).shape == (4, 50)
         with pytest.raises(ValueError, match="holds"):
             transformer.step(tokens(2, 1), cache)
-    assert cache.length == 4
+        for index, memories in (
+            ([0, 1, 2, 3], None),
+            ([[0, 1], [2, 3], [2, 3]], None),
+            ([[0, 1], [2, 3]], torch.tensor([1])),
+        ):
+            with pytest.raises(
+                ValueError, match=r"index must have shape \(\d,\) or \(\d, beams\), as there are memories"
+            ):
+                cache.reorder(torch.tensor(index), memories)
+        for shape in ((), (2, 0), (1, 2, 2)):
+            with pytest.raises(ValueError, match=r"index must have shape \(sentences,\) or \(sentences, beams\); got"):
+                cache.reorder(torch.zeros(shape, dtype=torch.long))
+    assert (cache.length, cache.beams) == (4, 2)
+
+
+@schemes
+@pytest.mark.parametrize("kept", [0, 2, 5])
+def test_cropping_a_cache_forgets_in_every_layer_and_the_positions(scheme: str, kept: int) -> None:
+    decoder, x = model(scheme).decoder, torch.randn(2, 8, 24, dtype=torch.float64)
+    memory = torch.randn(2, 7, 24, dtype=torch.float64)
+    places = torch.tensor([[0, 1, 1, 4, 5, 7, 8, 9], [0, 3, 4, 5, 6, 8, 9, 12]])
+    other = torch.cat([x[:, :kept], x[:, 5:]], dim=1)  # goes on otherwise
+    given = torch.cat([places[:, :kept], places[:, 5:]], dim=1)
+    with torch.no_grad():
+        cache = decoder.new_cache(memory)
+        decoder(x[:, :5], positions=places[:, :5], cache=cache)
+        with pytest.raises(ValueError, match="length must be from 0 to the 5 positions stored; got 6"):
+            cache.crop(6)
+        cache.crop(kept)
+        assert {past.length for past in cache.past} == {cache.length} == {kept}
+        after = decoder(x[:, 5:], positions=places[:, 5:], cache=cache)
+        wanted = decoder(other, memory, positions=given)
+    torch.testing.assert_close(after, wanted[:, kept:], atol=1e-12, rtol=0)
+
+
+def test_a_cache_knows_its_room() -> None:
+    for scheme, room in (("sinusoidal", 20), ("learned", 20), ("rotary", None)):
+        decoder = Decoder(replace(SMALL, positions=scheme, max_len=20), cross_attention=False)
+        cache = decoder.new_cache()
+        assert cache.room == room
+        with torch.no_grad():
+            decoder(torch.zeros(1, 3, 24), cache=cache)
+        assert cache.room == (None if room is None else 17)
 
 
 def test_a_cache_of_another_decoder_is_refused() -> None:
@@ -249,7 +293,7 @@ def test_a_reordering_that_fails_changes_no_layer(monkeypatch: pytest.MonkeyPatc
             cache.reorder(order, order)
         monkeypatch.setattr(KVCache, "_reordered", kept)
         with pytest.raises(IndexError):
-            cache.reorder(order, torch.tensor([7]))
+            cache.reorder(order, torch.tensor([0, 1, 7]))
         last = transformer.decode(target[:, 5:], memory, cache=cache)
         torch.testing.assert_close(last, transformer.decode(target, memory)[:, 5:], atol=1e-12, rtol=0)
 

@@ -21,6 +21,8 @@ from transformer_lib.decoder import Decoder, DecoderCache
 from transformer_lib.device import best_device
 from transformer_lib.encoder import Encoder
 from transformer_lib.generation import (
+    BeamState,
+    Cache,
     Candidate,
     Hypothesis,
     LanguageModel,
@@ -28,7 +30,10 @@ from transformer_lib.generation import (
     beam_search,
     greedy,
     length_penalty,
+    likeliest,
     sample,
+    sampler,
+    stream,
     top_k_filter,
     top_p_filter,
 )
@@ -45,6 +50,8 @@ from transformer_lib.transformer import Transformer
 
 __all__ = [
     "ALiBi",
+    "BeamState",
+    "Cache",
     "Candidate",
     "Decoder",
     "DecoderCache",
@@ -67,11 +74,14 @@ __all__ = [
     "fused_attention",
     "greedy",
     "length_penalty",
+    "likeliest",
     "merge_heads",
     "padding_mask",
     "sample",
+    "sampler",
     "sinusoidal_table",
     "split_heads",
+    "stream",
     "top_k_filter",
     "top_p_filter",
 ]

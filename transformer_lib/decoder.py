@@ -25,6 +25,9 @@ class DecoderCache:
     Args:
         n_layers: layers of the decoder.
         max_len: most positions that the decoder can place; ``None`` where there is no such limit.
+
+    Attributes:
+        beams: rows that share each memory, one behind the other; 1 until :meth:`reorder` says otherwise.
     """
 
     def __init__(self, n_layers: int, max_len: int | None = None) -> None:
@@ -34,11 +37,17 @@ class DecoderCache:
         self.source: Tensor | None = None  # the memory before its projection
         self.positions: Tensor | None = None  # (rows, length), where the caller gave any and the scores need them
         self.max_len = max_len
+        self.beams = 1
 
     @property
     def length(self) -> int:
         """Positions decoded so far."""
         return self.past[0].length
+
+    @property
+    def room(self) -> int | None:
+        """Positions that can still be decoded; ``None`` where there is no limit."""
+        return None if self.max_len is None else self.max_len - self.length
 
     def project(self, layers: Iterable[nn.Module], memory: Tensor) -> None:
         """Keep the keys and values of ``memory`` in each of the layers; computed at the first call.
@@ -63,32 +72,59 @@ class DecoderCache:
         try:
             yield
         except BaseException:
-            for cache in self.past:
-                cache.crop(length)
+            self.crop(length)
             self.memory, self.memory_mask, self.source, self.positions = kept
             raise
 
-    def reorder(self, index: Int[Tensor, "beams"], memories: Int[Tensor, "sentences"] | None = None) -> None:
+    def crop(self, length: int) -> None:
+        """Forget the positions from ``length`` on, in every layer; the memory stays.
+
+        Args:
+            length: positions to keep.
+
+        Raises:
+            ValueError: ``length`` outside what is stored.
+        """
+        for cache in self.past:
+            cache.crop(length)
+        if self.positions is not None:
+            self.positions = self.positions[:, :length] if length else None
+
+    def reorder(self, index: Int[Tensor, "sentences *beams"], memories: Int[Tensor, "sentences"] | None = None) -> None:
         """Keep the sequences that ``index`` names, in its order.
 
         The memory stays unless ``memories`` is given: a beam search moves beams within one sentence, whose memory they
-        share. Where sequences outnumber memories, as many of them in a row belong to each.
+        share, and it is never copied for them.
 
         Args:
-            index: ``(beams,)``, positions along the batch axis; they may repeat.
+            index: positions along the batch axis, which may repeat: ``(sentences,)``, or ``(sentences, beams)`` where
+                each sentence has several sequences.
             memories: ``(sentences,)``, the memories to keep; all of them unless given.
+
+        Raises:
+            ValueError: not as many sentences as memories.
         """
+        if index.ndim not in (1, 2) or not index.shape[1:].numel():
+            raise ValueError(f"index must have shape (sentences,) or (sentences, beams); got {tuple(index.shape)}")
+        if self.source is not None:
+            sentences = self.source.size(0) if memories is None else memories.size(0)
+            if index.size(0) != sentences:
+                raise ValueError(
+                    f"index must have shape ({sentences},) or ({sentences}, beams), as there are memories; "
+                    f"got {tuple(index.shape)}"
+                )
         # Everything is made anew before anything is replaced, so that no layer is left behind.
+        rows = index.flatten()
         past = [copy.copy(cache) for cache in self.past]
         for cache in past:
-            cache.reorder(index)
-        positions = None if self.positions is None else self.positions[index]
+            cache.reorder(rows)
+        positions = None if self.positions is None else self.positions[rows]
         memory, mask, source = self.memory, self.memory_mask, self.source
         if memories is not None:
             memory = [None if stored is None else (stored[0][memories], stored[1][memories]) for stored in memory]
             mask = None if mask is None else mask[memories]
             source = None if source is None else source[memories]
-        self.past, self.positions = past, positions
+        self.past, self.positions, self.beams = past, positions, index.shape[1:].numel()
         self.memory, self.memory_mask, self.source = memory, mask, source
 
 
@@ -122,31 +158,34 @@ class DecoderLayer(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
         positions: Int[Tensor, "..."] | None = None,
         past: KVCache | None = None,
+        beams: int = 1,
     ) -> Float[Tensor, "batch query d_model"]:
         """Return the layer's tokens; arguments as those of :class:`Decoder`.
 
-        ``memory`` may also be its keys and values, already projected by this layer's ``cross_attention.project``. Of
-        these there may be fewer than sequences, which then share them in equal parts, as the beams of a sentence do.
+        ``memory`` may also be its keys and values, already projected by this layer's ``cross_attention.project``.
+        ``beams`` rows of ``x``, one behind the other, share each row of it.
         """
         x = self.self_attention_residual(
             x,
             lambda x: self.self_attention(x, mask=mask, bias=bias, causal=True, positions=positions, cache=past),
         )
         if self.cross_attention is not None and self.cross_attention_residual is not None:
-            x = self.cross_attention_residual(x, lambda x: self._ask(x, memory, memory_mask))
+            x = self.cross_attention_residual(x, lambda x: self._ask(x, memory, memory_mask, beams))
         result: Tensor = self.feed_forward_residual(x, self.feed_forward)
         return result
 
-    def _ask(self, x: Tensor, memory: Tensor | tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
+    def _ask(self, x: Tensor, memory: Tensor | tuple[Tensor, Tensor] | None, mask: Tensor | None, beams: int) -> Tensor:
         assert self.cross_attention is not None
-        if isinstance(memory, tuple) and x.size(0) > memory[0].size(0) and x.size(0) % memory[0].size(0) == 0:
-            # The memory knows no order, so beams can ask as so many queries of one sequence, and it is never copied:
-            # (sentences * beams, query, d_model) -> (sentences, beams * query, d_model)
-            shape, x = x.shape, x.reshape(memory[0].size(0), -1, x.size(-1))
-            answers: Tensor = self.cross_attention(x, memory, mask=mask)
-            return answers.view(shape)
-        result: Tensor = self.cross_attention(x, memory, mask=mask)
-        return result
+        known = memory[0] if isinstance(memory, tuple) else memory
+        if known is not None and x.size(0) != beams * known.size(0):
+            raise ValueError(
+                f"each of the {known.size(0)} memories must serve {beams} of the rows; got x of shape {tuple(x.shape)}"
+            )
+        # The memory knows no order, so beams can ask as so many queries of one sequence, and it is never copied:
+        # (sentences * beams, query, d_model) -> (sentences, beams * query, d_model)
+        asked = x.reshape(x.size(0) // beams, beams * x.size(1), x.size(2))
+        answers: Tensor = self.cross_attention(asked, memory, mask=mask)
+        return answers.view(x.shape)
 
 
 class Decoder(nn.Module):
@@ -215,8 +254,9 @@ class Decoder(nn.Module):
             ``(batch, query, d_model)``.
 
         Raises:
-            ValueError: shapes that do not fit; a memory where the decoder attends to none, or none where it does, or
-                another than the cache's; a sequence longer than ``max_len`` with a position table.
+            ValueError: shapes that do not fit, such as rows that are not the cache's beams of its memories; a memory
+                where the decoder attends to none, or none where it does, or another than the cache's; a sequence longer
+                than ``max_len`` with a position table.
         """
         with nullcontext() if cache is None else cache.all_or_nothing():
             return self._forward(x, memory, mask, memory_mask, positions, cache)
@@ -240,18 +280,13 @@ class Decoder(nn.Module):
         if cache is not None:
             if memory is not None:
                 cache.project(self.layers, memory)
-            if cache.source is not None and (x.ndim != 3 or x.size(0) % max(cache.source.size(0), 1)):
-                raise ValueError(
-                    f"each of the cache's {cache.source.size(0)} memories must serve as many rows as any other; got x "
-                    f"of shape {tuple(x.shape)}"
-                )
             memory_mask = cache.memory_mask if memory_mask is None else memory_mask
         x = self.dropout(self.positions.add_to(x, positions, start=start))
         bias = self._bias(x, positions, cache, start)
         for index, layer in enumerate(self.layers):
             source = memory if cache is None or not self.has_memory else cache.memory[index]
-            past = None if cache is None else cache.past[index]
-            x = layer(x, source, mask, memory_mask, bias=bias, positions=positions, past=past)
+            past, beams = (None, 1) if cache is None else (cache.past[index], cache.beams)
+            x = layer(x, source, mask, memory_mask, bias=bias, positions=positions, past=past, beams=beams)
         result: Tensor = self.final_norm(x)
         return result
 

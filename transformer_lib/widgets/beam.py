@@ -10,7 +10,6 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from transformer_lib.decoder import DecoderCache
 from transformer_lib.generation import Candidate, LanguageModel, LengthPenalty, beam_search, length_penalty
 from transformer_lib.plots import MUTED, OUTPUT, VALUE
 from transformer_lib.widgets.figure import LiveFigure, source
@@ -25,16 +24,24 @@ PENALTIES: tuple[tuple[LengthPenalty, float], ...] = (
 )
 
 
-class _Texts(DecoderCache):
-    """The texts of the rows themselves, in place of what a model has computed about them."""
+class _Texts:
+    """A cache of the texts themselves, in place of what a model has computed about them; the prompt is not theirs."""
 
-    def __init__(self, rows: int | None) -> None:
-        super().__init__(1)
-        self.rows: list[tuple[int, ...]] | None = None if rows is None else [()] * rows
+    room = None
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, ...]] | None = None  # before the prompt is read
+
+    @property
+    def length(self) -> int:
+        return 0 if self.rows is None else 1 + len(self.rows[0])
 
     def reorder(self, index: Tensor, memories: Tensor | None = None) -> None:
         assert self.rows is not None
-        self.rows = [self.rows[place] for place in index.tolist()]
+        self.rows = [self.rows[place] for place in index.flatten().tolist()]
+
+    def crop(self, length: int) -> None:
+        self.rows = None if self.rows is None or not length else [row[: length - 1] for row in self.rows]
 
 
 class _Remembered:
@@ -44,13 +51,12 @@ class _Remembered:
         self.model, self.prompt, self.source_ids, self.pad_id = model, prompt, source_ids, model.pad_id
         self.known: dict[tuple[int, ...], Tensor] = {}
 
-    def new_cache(self, source_ids: Tensor | None = None) -> DecoderCache:
-        return _Texts(None)
+    def new_cache(self, source_ids: Tensor | None = None) -> _Texts:
+        return _Texts()
 
     def step(
-        self, token_ids: Tensor, cache: DecoderCache, *, mask: Tensor | None = None, positions: Tensor | None = None
+        self, token_ids: Tensor, cache: _Texts, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        assert isinstance(cache, _Texts)
         if cache.rows is None:  # the prompt, of which nothing is written
             cache.rows = [()] * token_ids.size(0)
         else:
@@ -60,7 +66,9 @@ class _Remembered:
             written = torch.tensor(new, dtype=torch.long, device=self.prompt.device).view(len(new), -1)
             texts = torch.cat([self.prompt.expand(len(new), -1), written], dim=1)
             with torch.inference_mode():
-                logits = self.model.step(texts, self.model.new_cache(self.source_ids))
+                fresh = self.model.new_cache(self.source_ids)
+                fresh.reorder(torch.zeros(1, len(new), dtype=torch.long, device=texts.device))  # texts of one source
+                logits = self.model.step(texts, fresh)
             self.known |= dict(zip(new, logits.float().log_softmax(-1), strict=True))
         return torch.stack([self.known[row] for row in cache.rows])
 
@@ -183,7 +191,7 @@ class BeamFigure(LiveFigure):
             penalty=name,
             alpha=alpha,
             forbidden=self._forbidden,
-            trace=trace,
+            trace=trace.append,
         )
         return trace, [[list(one.tokens), round(one.log_probability, 5), round(one.score, 5)] for one in found]
 
