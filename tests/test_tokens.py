@@ -1,8 +1,12 @@
 """Tokens and batches: nothing is lost, little is padded, and each batch depends on its number alone."""
 
+import json
+
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
+from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import (
     BOS_ID,
     EOS_ID,
@@ -10,12 +14,16 @@ from transformer_lib.data import (
     UNKNOWN_ID,
     Pair,
     PairBatches,
+    SpecialTokens,
     encode_texts,
     fragment_pairs,
     load_tokenizer,
     pad_rows,
+    read_texts,
+    special_tokens,
     train_tokenizer,
 )
+from transformer_lib.training import Recipe, train
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +39,62 @@ def tokenizer(pairs):
 def test_special_tokens_come_first(tokenizer):
     assert [tokenizer.id_to_token(number) for number in range(4)] == ["<pad>", "<bos>", "<eos>", "<unk>"]
     assert (PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID) == (0, 1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def moved(tokenizer):
+    """The same tokenizer, whose special tokens have exchanged numbers with others: pad 7, bos 9, eos 4 and unk 0."""
+    stored = json.loads(tokenizer.to_str())
+    vocabulary = stored["model"]["vocab"]
+    spelled = {number: token for token, number in vocabulary.items()}
+    for name, number in (("<pad>", 7), ("<bos>", 9), ("<eos>", 4), ("<unk>", 0)):
+        other, before = spelled[number], vocabulary[name]
+        vocabulary[name], vocabulary[other] = number, before
+        spelled[number], spelled[before] = name, other
+    for token in stored["added_tokens"]:
+        token["id"] = vocabulary[token["content"]]
+    stored["added_tokens"].sort(key=lambda token: token["id"])
+    return Tokenizer.from_str(json.dumps(stored))
+
+
+def test_the_special_tokens_are_asked_of_the_tokenizer(tokenizer, moved, pairs, tmp_path):
+    assert special_tokens(tokenizer) == (PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID)
+    special = special_tokens(moved)
+    assert special == SpecialTokens(pad=7, bos=9, eos=4, unk=0)
+    moved.save(str(tmp_path / "tokenizer.json"))
+    assert special_tokens(load_tokenizer(tmp_path / "tokenizer.json")) == special
+    with pytest.raises(ValueError, match="tokens <pad>, <bos>, <eos>, <unk>; this one lacks <bos>, <unk>"):
+        special_tokens(Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1, "a": 2})))
+
+    # The same texts, token by token, under other numbers.
+    texts = [pairs[0].english, "本 is a book."]
+    for mine, theirs in zip(encode_texts(moved, texts), encode_texts(tokenizer, texts), strict=True):
+        assert [moved.id_to_token(number) for number in mine] == [tokenizer.id_to_token(number) for number in theirs]
+    for longest in (4, 80):
+        for mine, theirs in zip(read_texts(moved, texts, longest), read_texts(tokenizer, texts, longest), strict=True):
+            assert (mine.pieces, mine.unknown, mine.notes) == (theirs.pieces, theirs.unknown, theirs.notes)
+            assert mine.token_ids[-1] == special.eos
+    assert read_texts(moved, texts, 80)[1].unknown == ("本",)
+
+
+def test_batches_and_training_know_no_number_of_a_special_token(tokenizer, moved, pairs):
+    """With other numbers for the tokens, and the embedding's rows exchanged likewise, all is the same."""
+    losses = []
+    for one in (tokenizer, moved):
+        batches = PairBatches(pairs, one, max_tokens=300, max_len=40)
+        special = special_tokens(one)
+        source, target = batches(0)
+        assert (target[:, 0] == special.bos).all()
+        assert ((target == special.eos).sum(1) == 1).all()
+        assert (source == special.eos).any(1).all()
+        torch.manual_seed(0)
+        config = StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, dropout=0.0, pre_norm=True, bias=False)
+        model = Transformer(one.get_vocab_size(), config, pad_id=special.pad)
+        order = [tokenizer.token_to_id(one.id_to_token(number)) for number in range(one.get_vocab_size())]
+        with torch.no_grad():
+            model.embedding.weight.copy_(model.embedding.weight[order])
+        losses.append(train(model, batches, Recipe(steps=4), pad_id=special.pad).losses)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_decoding_gives_the_text_back(tokenizer, pairs):
@@ -113,5 +177,5 @@ def test_wrong_arguments_are_refused(tokenizer, pairs, tmp_path):
     assert load_tokenizer(tmp_path / "tokenizer.json").encode("a b").ids == foreign.encode("a b").ids
     text = (tmp_path / "tokenizer.json").read_text().replace('"<eos>"', '"<end>"')
     (tmp_path / "tokenizer.json").write_text(text)
-    with pytest.raises(ValueError, match="the special tokens must be 0 to 3"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json: a tokenizer must have .*; this one lacks <eos>"):
         load_tokenizer(tmp_path / "tokenizer.json")

@@ -28,10 +28,12 @@ from transformer_lib.data.tokens import (
     UNKNOWN_ID,
     PairBatches,
     Reading,
+    SpecialTokens,
     encode_texts,
     load_tokenizer,
     pad_rows,
     read_texts,
+    special_tokens,
     train_tokenizer,
 )
 
@@ -61,6 +63,7 @@ __all__ = [
     "Reading",
     "Role",
     "Sentence",
+    "SpecialTokens",
     "Split",
     "Verb",
     "agreement_sentences",
@@ -72,6 +75,7 @@ __all__ = [
     "normalized",
     "pad_rows",
     "read_texts",
+    "special_tokens",
     "split_of",
     "train_tokenizer",
 ]

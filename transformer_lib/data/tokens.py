@@ -7,6 +7,7 @@ al. (2017), section 5.1.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -17,7 +18,40 @@ from transformer_lib.data.pairs import Pair
 from transformer_lib.data.text import checked_texts, normalized
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
-PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID = range(4)
+PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID = range(4)  # in a tokenizer of `train_tokenizer`; of another, ask `special_tokens`
+
+
+class SpecialTokens(NamedTuple):
+    """The numbers of the tokens that stand for no text.
+
+    Args:
+        pad: fills short rows up.
+        bos: begins a sentence.
+        eos: ends it.
+        unk: stands for a sign that has no token.
+    """
+
+    pad: int
+    bos: int
+    eos: int
+    unk: int
+
+
+def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
+    """Which numbers a tokenizer gives to its special tokens.
+
+    Args:
+        tokenizer: that knows ``<pad>``, ``<bos>``, ``<eos>`` and ``<unk>``, at whatever numbers.
+
+    Raises:
+        ValueError: it lacks some of them; the message names them.
+    """
+    names = (PAD, BOS, EOS, UNKNOWN)
+    found = {name: number for name in names if (number := tokenizer.token_to_id(name)) is not None}
+    if len(found) < len(names):
+        missing = ", ".join(name for name in names if name not in found)
+        raise ValueError(f"a tokenizer must have the tokens {', '.join(names)}; this one lacks {missing}")
+    return SpecialTokens(*found.values())
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -67,7 +101,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         path: of the JSON file.
 
     Raises:
-        ValueError: the file is no tokenizer, or its special tokens are not at 0 to 3.
+        ValueError: the file is no tokenizer, or lacks a special token.
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
@@ -76,9 +110,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises no narrower class
         raise ValueError(f"{path} holds no tokenizer: {error}") from error
-    found = [tokenizer.token_to_id(token) for token in (PAD, BOS, EOS, UNKNOWN)]
-    if found != [PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID]:
-        raise ValueError(f"{path}: the special tokens must be 0 to 3; got {found}")
+    try:
+        special_tokens(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     tokenizer.encode_special_tokens = True  # "<eos>" in a text is text; the file does not keep this
     return tokenizer
 
@@ -93,8 +128,10 @@ def encode_texts(tokenizer: Tokenizer, texts: Iterable[str]) -> list[list[int]]:
 
     Raises:
         TypeError: texts that are no strings, or a single one.
+        ValueError: the tokenizer lacks a special token.
     """
-    return [[*encoding.ids, EOS_ID] for encoding in _encodings(tokenizer, map(normalized, checked_texts(texts)))]
+    eos = special_tokens(tokenizer).eos
+    return [[*encoding.ids, eos] for encoding in _encodings(tokenizer, map(normalized, checked_texts(texts)))]
 
 
 def _encodings(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
@@ -125,6 +162,7 @@ class Reading:
         text: in the one way of :func:`~transformer_lib.data.text.normalized`, as far as it is read.
         token_ids: its tokens, and ``<eos>``.
         pieces: what each token stands for; the unknown ones stand for a sign of the text, which is named here.
+        unknown: the signs that no token stands for, each once.
         unread: the rest of the text.
         longest: how many tokens are read at most, ``<eos>`` included.
     """
@@ -132,14 +170,9 @@ class Reading:
     text: str
     token_ids: tuple[int, ...]
     pieces: tuple[str, ...]
+    unknown: tuple[str, ...]
     unread: str
     longest: int
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """The signs that no token stands for, each once."""
-        pairs = zip(self.token_ids, self.pieces, strict=True)
-        return tuple(dict.fromkeys(piece for number, piece in pairs if number == UNKNOWN_ID))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -167,10 +200,11 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
 
     Raises:
         TypeError: texts that are no strings, or a single one.
-        ValueError: no room for the beginning of a word, a sign and ``<eos>``.
+        ValueError: no room for the beginning of a word, a sign and ``<eos>``, or a tokenizer without a special token.
     """
     if longest < 3:
         raise ValueError(f"longest must be at least 3; got {longest}")
+    special = special_tokens(tokenizer)
     texts = [normalized(text) for text in checked_texts(texts)]
     readings = []
     for text, encoding in zip(texts, _encodings(tokenizer, texts), strict=True):
@@ -180,11 +214,13 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
             end = next(starts, longest - 1)
         ids = encoding.ids[:end]
         pieces = [
-            text[slice(*encoding.offsets[place])] if number == UNKNOWN_ID else tokens[place]
+            text[slice(*encoding.offsets[place])] if number == special.unk else tokens[place]
             for place, number in enumerate(ids)
         ]
         read = "".join(pieces).replace("▁", " ").removeprefix(" ")
-        readings.append(Reading(read, (*ids, EOS_ID), (*pieces, EOS), text[len(read) :].lstrip(" "), longest))
+        unknown = dict.fromkeys(piece for number, piece in zip(ids, pieces, strict=True) if number == special.unk)
+        unread = text[len(read) :].lstrip(" ")
+        readings.append(Reading(read, (*ids, special.eos), (*pieces, EOS), tuple(unknown), unread, longest))
     return readings
 
 
@@ -217,13 +253,14 @@ class PairBatches:
 
     Args:
         pairs: the corpus.
-        tokenizer: from :func:`train_tokenizer`.
+        tokenizer: of both languages; its special tokens fill, begin and end the rows.
         max_tokens: most tokens of a batch, source or target, padding included.
         max_len: pairs with more tokens than this in either language are left out.
         seed: of the shuffling.
 
     Raises:
-        ValueError: no pair is short enough, or a single pair could exceed ``max_tokens``.
+        ValueError: no pair is short enough, a single pair could exceed ``max_tokens``, or the tokenizer lacks a special
+            token.
     """
 
     def __init__(
@@ -231,6 +268,7 @@ class PairBatches:
     ) -> None:
         if max_len > max_tokens:
             raise ValueError(f"max_tokens must be at least max_len; got {max_tokens} and {max_len}")
+        self.special = special_tokens(tokenizer)
         english = encode_texts(tokenizer, [pair.english for pair in pairs])
         portuguese = encode_texts(tokenizer, [pair.portuguese for pair in pairs])
         self.rows = [
@@ -254,7 +292,8 @@ class PairBatches:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._batches(epoch)
         rows = [self.rows[index] for index in self._order[place]]
-        return pad_rows([source for source, _ in rows]), pad_rows([[BOS_ID, *target] for _, target in rows])
+        source = pad_rows([source for source, _ in rows], self.special.pad)
+        return source, pad_rows([[self.special.bos, *target] for _, target in rows], self.special.pad)
 
     def _batches(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
