@@ -315,6 +315,7 @@ def test_what_does_not_fit_is_named_and_the_model_stays() -> None:
     positive = Skip("c", lambda weight: bool(weight.gt(0).all()), "must be positive")
     copy_weights(ours, weights | {"c": torch.ones(1)}, (*TOY, positive))
     refused(ours, weights | {"c": -torch.ones(1)}, (*TOY, positive), "their c must be positive")
+    refused(ours, weights | {"c": torch.ones(1)}, (*TOY, Tied("c", "nowhere")), "theirs has weights .*: c$")
 
 
 @pytest.mark.parametrize(
@@ -364,11 +365,14 @@ def test_weights_of_the_model_itself_may_change_places() -> None:
     assert torch.equal(ours.last.weight, first)
 
 
-def test_our_tied_weights_are_one() -> None:
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_our_tied_weights_are_one(name: str) -> None:
     ours, weights = Toy(), toy_weights()
     ours.last.weight = ours.first.weight
     del weights["b.weight"]
-    copy_weights(ours, weights, (Copy("last.weight", "a.weight"), Copy("first.bias", "a.bias"), Copy("mean", "mean")))
+    copy_weights(
+        ours, weights, (Copy(f"{name}.weight", "a.weight"), Copy("first.bias", "a.bias"), Copy("mean", "mean"))
+    )
     assert ours.last.weight is ours.first.weight
     assert torch.equal(ours.first.weight, weights["a.weight"])
 
