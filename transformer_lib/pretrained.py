@@ -150,7 +150,7 @@ def split(parts: int) -> Step:
 
 
 def pairs_from_halves(width: int | None = None, *, axis: int = 0) -> Step:
-    """The step that puts side by side what stands in two halves: a₁ a₂ … b₁ b₂ … becomes a₁ b₁ a₂ b₂ ….
+    """The step that puts side by side what stands in two halves: ``a a b b`` becomes ``a b a b``.
 
     Llama's rotary heads pair the first half of their channels with the second, where the paper pairs neighbors; and
     Marian's waves are all sines, then all cosines, where the paper's alternate.
