@@ -23,7 +23,7 @@ from transformer_lib.precision import widened
 
 LengthPenalty = Literal["none", "power", "gnmt"]
 
-#: Choose a token for each row: logits ``(rows, vocab)``, minus infinity for what is never written, to ``(rows,)``.
+# Choose a token for each row: logits ``(rows, vocab)``, minus infinity for what is never written, to ``(rows,)``.
 Pick = Callable[[Tensor], Tensor]
 
 NOTHING_ALLOWED = "each token is forbidden, or the model gives it the probability 0"

@@ -22,8 +22,8 @@ from transformer_lib.precision import widened
 IGNORED = -100
 """A target that does not count, as in PyTorch."""
 
+# What an objective takes: tensors that all have as many rows. The last one holds the targets.
 Batch = tuple[Tensor, ...]
-"""What an objective takes: tensors that all have as many rows. The last one holds the targets."""
 
 
 @runtime_checkable
