@@ -34,7 +34,8 @@ You subtract.
 def add(a, b):
     return a
 ```
-You do not look at `b`.
+You do not look at `b` (the second one)
+(at all)
 
 # shape: A shape
 predict · medium · 1 minutes
@@ -96,7 +97,7 @@ def test_what_is_written_is_read(reading: Callable[..., tuple[Exercise, ...]]) -
     assert add.reference(3, 4) == 7
     minus, blind = add.mistakes
     assert (minus.wrong(3, 4), minus.says, minus.see) == (0, "You subtract.", "A passage: with a colon")
-    assert (blind.wrong(3, 4), blind.says) == (3, "You do not look at `b`.")
+    assert (blind.wrong(3, 4), blind.says) == (3, "You do not look at `b` (the second one) (at all)")
     assert isinstance(shape, Predict)
     assert (shape.reference(), shape.expects) == ((2, 3), "a pair")
     turned, flat = shape.mistakes

@@ -50,7 +50,7 @@ _KINDS: Mapping[str, type[Exercise]] = {
 _HEAD = re.compile(
     r"# (?P<id>\S+): (?P<title>.+)\n(?P<kind>\w+) · (?P<level>\w+) · (?P<minutes>\d+) minutes\n(?P<rest>.*)", re.S
 )
-_MISTAKE = re.compile(r"(?P<name>\S+)(?: \((?P<see>.+)\))?\n(?P<rest>.*)", re.S)
+_MISTAKE = re.compile(r"(?P<name>\S+)(?: \((?P<see>[^\n]+)\))?\n(?P<rest>.*)", re.S)
 _CODE = re.compile(r"```python\n(.*?)```\n?", re.S)
 _EDIT = re.compile(r"^- `(?P<old>[^`]+)` → `(?P<new>[^`]*)`\n", re.M)
 _VALUE = re.compile(r"^= `(.+)`\n", re.M)
