@@ -1,17 +1,27 @@
 """The translator: saved and read, refused where files are wrong; the stored one does what its record says."""
 
+import copy
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from transformer_lib import StackConfig, Transformer
-from transformer_lib.data import CorpusUnavailable, fragment_pairs, libreoffice_corpus, train_tokenizer
+from transformer_lib.data import (
+    CorpusUnavailable,
+    fragment_pairs,
+    libreoffice_corpus,
+    special_tokens,
+    train_tokenizer,
+)
 from transformer_lib.data.libreoffice import FINGERPRINT
 from transformer_lib.train import evaluate_translator, main, translate_all
 from transformer_lib.training import load_checkpoint
 from transformer_lib.translator import TRANSLATOR, Translator
+from transformer_lib.widgets.translator import packed
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +58,55 @@ def test_a_batch_is_translated_as_its_sentences_are_alone(small):
         alone = [small.translate([sentence], beams=beams, max_new_tokens=12)[0] for sentence in SENTENCES]
         assert small.translate(SENTENCES, beams=beams, max_new_tokens=12) == alone
     assert translate_all(small, SENTENCES, batch=2) == [small.translate([sentence])[0] for sentence in SENTENCES]
+
+
+def eager(translator):
+    """The same translator, which would soon write the beginning and the unknown if it might, and the end at times."""
+    model, special = copy.deepcopy(translator.model), special_tokens(translator.tokenizer)
+    with torch.no_grad():
+        bias = model.decoder.layers[-1].feed_forward_residual.norm.bias.normal_(
+            generator=torch.Generator().manual_seed(0)
+        )
+        for number, scale in ((special.bos, 4.0), (special.unk, 4.0), (special.eos, 0.28)):
+            model.embedding.weight[number] = scale * bias
+    return dataclasses.replace(translator, model=model)
+
+
+def moved(translator):
+    """The same translator, where every token has another number."""
+    size = translator.tokenizer.get_vocab_size()
+    number = [(7 * old + 5) % size for old in range(size)]  # new numbers of the old ones
+    content = json.loads(translator.tokenizer.to_str())
+    content["model"]["vocab"] = {token: number[old] for token, old in content["model"]["vocab"].items()}
+    for token in content["added_tokens"]:
+        token["id"] = number[token["id"]]
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    weights = {name: tensor.clone() for name, tensor in translator.model.state_dict().items()}
+    weights["embedding.weight"][number] = translator.model.embedding.weight.detach()
+    config = translator.model.encoder.config
+    model = Transformer(size, config, decoder=translator.model.decoder.config, pad_id=number[0]).eval()
+    model.load_state_dict(weights)
+    return Translator(model, tokenizer, {})
+
+
+def test_a_tokenizer_may_number_its_special_tokens_otherwise(small, tmp_path):
+    sentences, small = [*SENTENCES, "She saw him."], eager(small)
+    expected = [small.translate(sentences, beams=beams, max_new_tokens=12) for beams in (1, 3)]
+    notes = [found.notes for found in expected]
+    assert 0 < sum(map(bool, notes[0])) < len(sentences)  # some end, some do not
+    other = moved(small)
+    assert math.gcd(7, small.tokenizer.get_vocab_size()) == 1
+    assert sorted(special_tokens(other.tokenizer)) != [0, 1, 2, 3]
+    for beams, wanted, told in zip((1, 3), expected, notes, strict=True):
+        found = other.translate(sentences, beams=beams, max_new_tokens=12)
+        assert list(found) == list(wanted)
+        assert found.notes == told
+    with pytest.raises(ValueError, match=r"numbered pad 0, bos 1, eos 2, unk 3; got SpecialTokens\(pad=5,"):
+        packed(other)
+    other.save(tmp_path)
+    stored = Translator.load(tmp_path)
+    assert stored.model.pad_id == special_tokens(other.tokenizer).pad == 5
+    assert list(stored.translate(sentences, max_new_tokens=12)) == list(expected[0])
 
 
 def test_wrong_sentences_are_refused(small):

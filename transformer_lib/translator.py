@@ -18,17 +18,7 @@ from torch import Tensor
 
 from transformer_lib.config import StackConfig
 from transformer_lib.data.text import checked_texts
-from transformer_lib.data.tokens import (
-    BOS_ID,
-    EOS_ID,
-    NOTES,
-    PAD_ID,
-    UNKNOWN_ID,
-    Reading,
-    load_tokenizer,
-    pad_rows,
-    read_texts,
-)
+from transformer_lib.data.tokens import NOTES, Reading, load_tokenizer, pad_rows, read_texts, special_tokens
 from transformer_lib.generation import beam_search, greedy
 from transformer_lib.training import check_weights, write_atomically
 from transformer_lib.transformer import Transformer
@@ -123,7 +113,8 @@ class Translator:
         return self._source(readings)
 
     def _source(self, readings: Sequence[Reading]) -> Tensor:
-        return pad_rows([reading.token_ids for reading in readings]).to(self.model.embedding.weight.device)
+        rows = [reading.token_ids for reading in readings]
+        return pad_rows(rows, special_tokens(self.tokenizer).pad).to(self.model.embedding.weight.device)
 
     def translate(self, sentences: Iterable[str], *, beams: int = 1, max_new_tokens: int = LONGEST) -> Translations:
         """Translate English sentences.
@@ -144,26 +135,19 @@ class Translator:
         readings = self.read(sentences)
         source = self._source(readings)
         max_new_tokens = min(max_new_tokens, self.model.decoder.config.max_len)
-        never = (BOS_ID, UNKNOWN_ID)
+        special = special_tokens(self.tokenizer)
+        options: dict[str, Any] = {
+            "eos_id": special.eos,
+            "max_new_tokens": max_new_tokens,
+            "forbidden": (special.bos, special.unk),
+        }
         if beams == 1:
-            rows = greedy(
-                self.model, BOS_ID, source, eos_id=EOS_ID, max_new_tokens=max_new_tokens, forbidden=never
-            ).tolist()
+            rows = greedy(self.model, special.bos, source, **options).tolist()
         else:
-            found = beam_search(
-                self.model,
-                BOS_ID,
-                source,
-                eos_id=EOS_ID,
-                max_new_tokens=max_new_tokens,
-                beams=beams,
-                penalty="gnmt",
-                alpha=0.6,
-                forbidden=never,
-            )
+            found = beam_search(self.model, special.bos, source, beams=beams, penalty="gnmt", alpha=0.6, **options)
             rows = [best.tokens for best, *_ in found]
         notes = [
-            reading.notes if EOS_ID in row else (*reading.notes, NOTES["unfinished"].format(max_new_tokens))
+            reading.notes if special.eos in row else (*reading.notes, NOTES["unfinished"].format(max_new_tokens))
             for reading, row in zip(readings, rows, strict=True)
         ]
         return Translations(map(self.decode, rows), readings, notes)
@@ -221,7 +205,7 @@ class Translator:
             config["vocab_size"],
             StackConfig(**config["encoder"]),
             decoder=StackConfig(**config["decoder"]),
-            pad_id=PAD_ID,
+            pad_id=special_tokens(tokenizer).pad,
         )
         try:
             weights = deserialize((folder / "model.safetensors").read_bytes())

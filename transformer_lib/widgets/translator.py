@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
 from transformer_lib.data.text import checked_texts
-from transformer_lib.data.tokens import BOS_ID, EOS, EOS_ID, UNKNOWN_ID, Reading, pad_rows
+from transformer_lib.data.tokens import EOS, Reading, SpecialTokens, pad_rows, special_tokens
 from transformer_lib.generation import greedy
 from transformer_lib.plots import heatmap, record_attention
 from transformer_lib.translator import LONGEST, Translator
@@ -30,8 +30,12 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
         translator: with sinusoidal positions, layer normalization before the sublayers, and ReLU.
 
     Raises:
-        ValueError: the model makes other choices, which the page's JavaScript does not know.
+        ValueError: the model makes other choices, or its tokenizer numbers the special tokens otherwise, which the
+            page's JavaScript does not know.
     """
+    special = special_tokens(translator.tokenizer)
+    if special != SpecialTokens(pad=0, bos=1, eos=2, unk=3):
+        raise ValueError(f"the page's special tokens are numbered pad 0, bos 1, eos 2, unk 3; got {special}")
     for stack in (translator.model.encoder, translator.model.decoder):
         config = stack.config
         found = (config.positions, config.norm, config.pre_norm, config.activation, config.gated, config.bias)
@@ -80,10 +84,16 @@ def looks(translator: Translator, reading: Reading, longest: int = LONGEST) -> t
         averaged over layers and heads.
     """
     source_ids = pad_rows([reading.token_ids]).to(translator.model.embedding.weight.device)
+    special = special_tokens(translator.tokenizer)
     written = greedy(
-        translator.model, BOS_ID, source_ids, eos_id=EOS_ID, max_new_tokens=longest, forbidden=(BOS_ID, UNKNOWN_ID)
+        translator.model,
+        special.bos,
+        source_ids,
+        eos_id=special.eos,
+        max_new_tokens=longest,
+        forbidden=(special.bos, special.unk),
     )
-    before = torch.cat([written.new_full((1, 1), BOS_ID), written[:, :-1]], dim=1)
+    before = torch.cat([written.new_full((1, 1), special.bos), written[:, :-1]], dim=1)
     with torch.no_grad(), record_attention(translator.model) as record:
         translator.model(source_ids, before)
     cross = [calls[0][0] for name, calls in record.items() if "cross" in name]  # (heads, query, key) of each layer
@@ -153,7 +163,8 @@ class TranslatorFigure(LiveFigure):
         written, weights = looks(self._translator, reading, self.longest)
         tokens = [str(self._translator.tokenizer.id_to_token(number)) for number in written.tolist()]
         # Unknown signs by their token's name: the picture's font may not have them either.
-        pieces = ["unknown" if n == UNKNOWN_ID else p for n, p in zip(reading.token_ids, reading.pieces, strict=True)]
+        unknown = special_tokens(self._translator.tokenizer).unk
+        pieces = ["unknown" if n == unknown else p for n, p in zip(reading.token_ids, reading.pieces, strict=True)]
         spelled = [[piece.replace("▁", "·").replace(EOS, "end") for piece in side] for side in (tokens, pieces)]
         figure, ax = plt.subplots(figsize=(7, 4.4))
         heatmap(weights.numpy(), spelled[0], spelled[1], ax=ax, annotate=False)
