@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from transformer_lib.chapters import CHAPTERS
-from transformer_lib.exercises import exercises
+from transformer_lib.exercises import exercises, of_chapter
 
 
 class Generated(SphinxDirective):
@@ -45,7 +45,7 @@ class ExerciseList(Generated):
     def run(self) -> list[nodes.Node]:
         lines: list[str] = []
         for chapter in CHAPTERS:
-            inside = [exercise for exercise in exercises().values() if exercise.chapter == chapter]
+            inside = of_chapter(chapter)
             if not inside:
                 continue
             lines += [f"**{{ref}}`chap:{chapter}`**", "", "| Exercise | Kind | Level | Minutes |", "|:--|:--|:--|--:|"]

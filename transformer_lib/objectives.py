@@ -141,8 +141,8 @@ def _cross_entropy(
 ) -> tuple[Tensor, int]:
     device = next(model.parameters()).device
     logits = model(*(_moved(tensor, device) for tensor in inputs))
-    loss = smoothed_cross_entropy(logits, targets, smoothing=smoothing, pad_id=pad_id)
-    return loss, int(counted(logits, targets, pad_id).sum())
+    counts = counted(logits, targets, pad_id)
+    return _summed(logits, targets, counts, smoothing, pad_id), int(counts.sum())
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -228,7 +228,11 @@ def smoothed_cross_entropy(
         ValueError: shapes or types that do not fit, a target or padding outside the vocabulary, a vocabulary of padding
             alone, or a smoothing outside its bounds.
     """
-    counts = _moved(counted(logits, targets, pad_id), logits.device).flatten()
+    return _summed(logits, targets, counted(logits, targets, pad_id), smoothing, pad_id)
+
+
+def _summed(logits: Tensor, targets: Tensor, counts: Tensor, smoothing: float, pad_id: int | None) -> Tensor:
+    """The smoothed cross-entropy of the targets that count, after a check of what is not theirs."""
     check_real("smoothing", smoothing)
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be in [0, 1); got {smoothing}")
@@ -238,6 +242,7 @@ def smoothed_cross_entropy(
     if n_tokens < 1:
         raise ValueError(f"the vocabulary must hold a token besides the padding; got {logits.size(-1)} in all")
     log_probabilities = widened(logits).flatten(0, -2).log_softmax(-1)  # (n, vocab)
+    counts = _moved(counts, logits.device).flatten()
     targets = _moved(targets, logits.device).flatten().long().masked_fill(~counts, 0)
     losses = F.nll_loss(log_probabilities, targets, reduction="none")
     if smoothing:

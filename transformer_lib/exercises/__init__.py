@@ -17,7 +17,7 @@ from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.report import Report, marked_up, panel
 
-__all__ = ["check", "examine", "exercises", "find", "hint"]
+__all__ = ["check", "examine", "exercises", "find", "hint", "of_chapter"]
 
 _hints_shown: dict[str, int] = {}
 
@@ -35,6 +35,11 @@ def exercises() -> Mapping[str, Exercise]:
                 raise ValueError(f"two exercises are called {exercise.id!r}")
             found[exercise.id] = exercise
     return found
+
+
+def of_chapter(key: str) -> list[Exercise]:
+    """The exercises of a chapter, in its order; none where it has none, or where there is no such chapter."""
+    return [exercise for exercise in exercises().values() if exercise.chapter == key]
 
 
 def find(name: str) -> Exercise:

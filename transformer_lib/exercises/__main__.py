@@ -21,13 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from transformer_lib.chapters import CHAPTERS, Chapter, chapter_named
-from transformer_lib.exercises import exercises, find
+from transformer_lib.exercises import exercises, find, of_chapter
 from transformer_lib.exercises.engine import checking, isolation, progress, reading
 from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.reading import Answer
 from transformer_lib.exercises.engine.report import Report
-from transformer_lib.exercises.engine.sources import read_cells
 from transformer_lib.exercises.engine.watching import Watch
 
 #: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
@@ -95,7 +94,7 @@ def _names(what: Sequence[str]) -> list[str]:
         if word == "all":
             names += exercises()
         elif chapter := _chapter(word):
-            names += [exercise.id for exercise in _inside(chapter)]
+            names += [exercise.id for exercise in of_chapter(chapter.key)]
         else:
             names.append(find(word).id)
     return list(dict.fromkeys(names))
@@ -104,10 +103,6 @@ def _names(what: Sequence[str]) -> list[str]:
 def _chapter(word: str) -> Chapter | None:
     """The chapter of a key or a number; ``None`` if the word can only be an exercise's id."""
     return chapter_named(word) if word in CHAPTERS or word.isdecimal() else None
-
-
-def _inside(chapter: Chapter) -> list[Exercise]:
-    return [exercise for exercise in exercises().values() if exercise.chapter == chapter.key]
 
 
 def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
@@ -196,7 +191,7 @@ def _list(places: Sequence[str]) -> int:
     passed = sum(mark == "✓" for mark in marks.values())
     say(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
     for chapter in CHAPTERS.values():
-        inside = _inside(chapter)
+        inside = of_chapter(chapter.key)
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
@@ -254,7 +249,7 @@ def _show(exercise: Exercise, places: Sequence[str]) -> int:
     book = next((path for path in reading.find_files(places) if path.name == name), None)
     if book is not None:
         try:
-            place, stub = _cell(exercise, book)
+            place, stub = reading.cell(exercise.id, book)
             say(f"\n{place}:\n\n{textwrap.indent(stub, '    ')}")
         except (ValueError, OSError) as error:
             say(error, error=True)
@@ -265,23 +260,9 @@ def _show(exercise: Exercise, places: Sequence[str]) -> int:
     return 0
 
 
-def _cell(exercise: Exercise, book: Path) -> tuple[str, str]:
-    """The place and the source of the cell for an exercise's answer, as it stands in a chapter's notebook.
-
-    Raises:
-        ValueError: the notebook cannot be read, or has no such cell.
-    """
-    codes = [source for kind, source in read_cells(book) if kind == "code"]
-    places = {f"{book.name}, cell {number}": source for number, source in enumerate(codes, 1)}
-    for answer in reading.answers(book):
-        if answer.exercise == exercise.id and answer.place in places:
-            return answer.place, places[answer.place].strip()
-    raise ValueError(f'{book} has no check("{exercise.id}", …)')
-
-
 def _show_chapter(chapter: Chapter) -> int:
     say(f"{chapter.number}. {chapter.title} ({chapter.key})")
-    for exercise in _inside(chapter):
+    for exercise in of_chapter(chapter.key):
         say(f"  {exercise.id:30} {exercise.title}")
     return 0
 

@@ -41,12 +41,7 @@ import transformer_lib as lib
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Explore, Implement, Mistake, Predict
 
 _FOLDER = Path(__file__).parents[1] / "chapters"
-_KINDS: Mapping[str, type[Exercise]] = {
-    "implement": Implement,
-    "predict": Predict,
-    "debug": Debug,
-    "explore": Explore,
-}
+_KINDS: Mapping[str, type[Exercise]] = {one.__name__.lower(): one for one in (Implement, Predict, Debug, Explore)}
 _HEAD = re.compile(
     r"# (?P<id>\S+): (?P<title>.+)\n(?P<kind>\w+) · (?P<level>\w+) · (?P<minutes>\d+) minutes\n(?P<rest>.*)", re.S
 )

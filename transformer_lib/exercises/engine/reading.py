@@ -165,6 +165,20 @@ def answers(path: Path) -> list[Answer]:
     return list(_answers(path, _cells(path, {})))
 
 
+def cell(name: str, path: Path) -> tuple[str, str]:
+    """Where an exercise is answered in a notebook: the place and the source of the cell.
+
+    Raises:
+        ValueError: the notebook cannot be read, or has no such cell.
+    """
+    cells = list(_cells(path, {}))
+    sources = {place: source for _, place, source in cells}
+    for answer in _answers(path, cells):
+        if answer.exercise == name and answer.place in sources:
+            return answer.place, sources[answer.place].strip()
+    raise ValueError(f'{path} has no check("{name}", …)')
+
+
 def solutions(path: Path) -> list[Answer]:
     """The published solutions of a chapter: each exercise's solution cells in the place of its stub."""
     names = dict.fromkeys(name for name, _, _ in _cells(path, None) if name)
