@@ -7,7 +7,12 @@ nothing fills, and a weight of theirs that no entry names, are errors, and then 
 
     GPT2 = (
         Copy("embedding.weight", "wte.weight"),
-        Copy("decoder.layers.{i}.self_attention.{q|k|v}_proj.{kind}", "h.{i}.attn.c_attn.{kind}", transpose, split(3)),
+        Copy(
+            "decoder.layers.{i}.self_attention.{q|k|v}_proj.{kind}",
+            "h.{i}.attn.c_attn.{kind}",
+            transpose,
+            split(3),
+        ),
         Tied("lm_head.weight", "wte.weight"),
         Skip("h.{i}.attn.bias"),
     )
