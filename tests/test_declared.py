@@ -45,9 +45,13 @@ Say it.
 ? Two.
 
 = a pair
+a) The first.
+b) The second.
 
 ```python
-pair = (2, 3)
+with torch.no_grad():
+    for one_more in (1, 1):
+        pair = (2, 3)
 ```
 
 ## turned (Another)
@@ -100,6 +104,7 @@ def test_what_is_written_is_read(reading: Callable[..., tuple[Exercise, ...]]) -
     assert (blind.wrong(3, 4), blind.says) == (3, "You do not look at `b` (the second one) (at all)")
     assert isinstance(shape, Predict)
     assert (shape.reference(), shape.expects) == ((2, 3), "a pair")
+    assert (shape.task, shape.options) == ("Say it.", {"a": "The first.", "b": "The second."})
     turned, flat = shape.mistakes
     assert (turned.wrong(), flat.wrong) == ((3, 2), 6)
     assert isinstance(mend, Debug)

@@ -20,9 +20,10 @@ A chapter's file ``chapters/KEY.md`` looks like this::
 
 A mistake's heading names it, and then the passage that clears it up. Where edits would be hard to read, its whole code
 stands in a block of its own. A prediction's solution computes it and keeps it under the last name that it assigns; its
-mistake may also be the value alone, ``= `(2, 3)` ``. What it expects stands in a line that begins with ``=``. The code
-that is given in *debug* stands like a mistake, under ``## given``. What must be Python, such as inputs, probes and
-experiments, stands in ``chapters/KEY.py``.
+mistake may also be the value alone, ``= `(2, 3)` ``. What it expects stands in a line that begins with ``=``; the
+choices of a multiple choice stand in lines of their own, ``a) text``. The code that is given in *debug* stands like a
+mistake, under ``## given``. What must be Python, such as inputs, probes and experiments, stands in
+``chapters/KEY.py``.
 """
 
 import ast
@@ -49,6 +50,7 @@ _MISTAKE = re.compile(r"(?P<name>\S+)(?: \((?P<see>[^\n]+)\))?\n(?P<rest>.*)", r
 _CODE = re.compile(r"```python\n(.*?)```\n?", re.S)
 _EDIT = re.compile(r"^- `(?P<old>[^`]+)` → `(?P<new>[^`]*)`\n", re.M)
 _VALUE = re.compile(r"^= `(.+)`\n", re.M)
+_CHOICE = re.compile(r"^(\w)\) (.+)\n", re.M)
 #: What solutions may use without saying so: the names that every chapter imports.
 _NAMES: Mapping[str, Any] = {"math": math, "np": np, "torch": torch, "F": F, "nn": nn, "lib": lib}
 
@@ -106,6 +108,8 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
         fields["reference"] = _made(source, names, f"{name}/solution", kind)
     if expects := re.search(r"^= (.+)\n", rest, re.M):
         fields["expects"], rest = expects[1], rest.replace(expects[0], "")
+    if choices := dict(_CHOICE.findall(rest)):
+        fields["options"], rest = choices, _CHOICE.sub("", rest)
     task, *hints = (" ".join(piece.split()) for piece in re.split(r"(?m)^\? ", rest))
     mistakes = []
     for section in sections:
@@ -147,7 +151,9 @@ def _mistake(text: str, source: str, names: Mapping[str, Any], exercise: str, ki
 def _made(source: str, names: Mapping[str, Any], where: str, kind: type[Exercise]) -> Any:
     """What code defines last, as its caller will have it; for a prediction a function that computes it."""
     last = ast.parse(source, f"<{where}>").body[-1]
-    target = last.targets[0] if isinstance(last, ast.Assign) else last
+    while isinstance(last, ast.With | ast.For):
+        last = last.body[-1]
+    target = last.targets[0] if isinstance(last, ast.Assign) else getattr(last, "target", last)
     name = getattr(target, "name", None) or getattr(target, "id", None)
     if name is None:
         raise ValueError(f"{where}: the code must end with a definition or an assignment; got {ast.unparse(last)}")
