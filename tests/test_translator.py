@@ -18,7 +18,8 @@ from transformer_lib.data import (
     train_tokenizer,
 )
 from transformer_lib.data.libreoffice import FINGERPRINT
-from transformer_lib.train import evaluate_translator, main, translate_all
+from transformer_lib.tasks.translation import evaluate_translator, translate_all
+from transformer_lib.train import main
 from transformer_lib.training import load_checkpoint
 from transformer_lib.translator import TRANSLATOR, Translator
 from transformer_lib.widgets.translator import packed
@@ -182,7 +183,7 @@ def test_wrong_files_are_refused(small, tmp_path):
 
 def test_the_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
     """Two steps of the real command, on the fragment only; the second call finds its work done."""
-    import transformer_lib.train as module
+    import transformer_lib.tasks.translation as module
 
     monkeypatch.setattr(module, "N_FRAGMENT", 300)
     monkeypatch.setattr(module, "ENCODER", StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, pre_norm=True))
