@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -458,6 +459,31 @@ def test_the_list_follows_the_answers(tmp_path: Path, capsys: pytest.CaptureFixt
     assert line().endswith("passed before")
 
 
+@pytest.mark.parametrize("columns", [40, 120])
+def test_the_list_fits_the_terminal(
+    tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = notebook(tmp_path / "mine.ipynb", IMPORTS, RIGHT)
+    assert run("--in", str(tmp_path)) == 0
+    notebook(path, IMPORTS, STUB)
+    capsys.readouterr()
+    assert run("--in", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    for name, exercise in exercises().items():
+        [line] = [line for line in lines if line[2:].split()[:2] == ["○", name]]
+        assert (f" {exercise.minutes} min" in line) == (columns > 40)
+    assert sum("passed before" in line for line in lines) == (columns > 40)
+    for text in (
+        f"0 of {len(exercises())} exercises passed",
+        f"{CHAPTERS['layers'].title} (layers)",
+        "→ a mistake with a name",
+        "--help shows more.",
+    ):
+        assert text in " ".join(" ".join(lines).split())  # nothing else is lost
+
+
 def test_the_best_of_several_answers_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notebook(tmp_path / "a.ipynb", IMPORTS, STUB)
     (tmp_path / "b.py").write_text(IMPORTS + "\n" + RIGHT)
@@ -568,6 +594,36 @@ def test_wrong_calls_are_explained(arguments: list[str], says: str, capsys: pyte
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--watch", "--show", "scaled-window"],
+        ["--hint", "scaled-window", "--show", "scaled-window"],
+        ["scaled", "--show", "scaled-window"],
+        ["scaled", "--in", ".", "--hint", "scaled-window"],
+        ["--shows"],
+    ],
+)
+def test_nothing_that_was_asked_for_is_dropped(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_scripts_can_tell_by_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Exit status: 0 if all that was asked for passed, 1 if anything did not" in shown
+    assert "2 if the command is not understood" in shown
+    for cell, status in (STUB, 1), (WRONG, 1), (RIGHT, 0):
+        path = notebook(tmp_path / "mine.ipynb", IMPORTS, cell)
+        assert run("--in", str(path), "scaled-window") == status
+    assert run("--in", str(path), "scaled-window", "scaled-axis") == 1  # one passed, and one is not attempted
+    assert run("--in", str(path)) == 0  # the list asks for none
+
+
 def test_unknown_exercises_and_broken_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notebook(tmp_path / "a.ipynb", "check('scaled-windov', 1)")
     (tmp_path / "b.ipynb").write_text('{"cells": check("scaled-window"')
@@ -639,6 +695,54 @@ def test_watch_checks_on_save(tmp_path: Path) -> None:
             assert "✓ A sliding window" in process.stdout.readline()
         finally:
             process.terminate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal to type into")
+def test_watch_takes_keys_and_an_endless_check_can_be_stopped(tmp_path: Path) -> None:
+    import pty
+
+    path = notebook(tmp_path / "mine.ipynb", IMPORTS, STUB)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-u", "-m", "transformer_lib.exercises", "--watch", "--in", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRANSFORMER_LIB_HOME": str(tmp_path), "NO_COLOR": "1"}
+    session: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    # Ctrl+C is the terminal's to send, so this must be the terminal that rules the process.
+    script = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *command], env=environment, cwd=tmp_path, **session
+    ) as process:
+        os.close(theirs)
+        shown = ""
+
+        def until(text: str) -> None:
+            nonlocal shown
+            while text not in shown:
+                assert select.select([ours], [], [], 120)[0], f"no {text!r} in {shown!r}"
+                shown += os.read(ours, 10_000).decode()
+            shown = shown.partition(text)[2]
+
+        try:
+            until("q quit")
+            first = next(iter(exercises().values()))
+            os.write(ours, b"n")
+            until(f"Next: {first.title}")
+            os.write(ours, b"hh")
+            until(f"{first.title}. Hint 1 of")
+            until("Hint 2 of")
+            notebook(path, IMPORTS, "while True:\n    pass\ncheck('scaled-window', 1)")
+            os.utime(path, (1, 1))
+            until("Ctrl+C stops the check")
+            time.sleep(1)  # Python drops an interrupt that comes just while it forks
+            os.write(ours, b"\x03")
+            until("you stopped the check")
+            os.write(ours, b"l")
+            until("exercises passed")
+            until("--help shows more.")
+            os.write(ours, b"q")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            os.close(ours)
 
 
 def test_the_book_itself_is_not_attempted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,14 @@
 
     python -m transformer_lib.exercises                     all exercises with their state; checks what has changed
     python -m transformer_lib.exercises scaled              the full reports of a chapter, or of one exercise: its id
-    python -m transformer_lib.exercises --watch             check again whenever a file is saved
+    python -m transformer_lib.exercises --watch             check again on every save; keys for hints and more
     python -m transformer_lib.exercises --show one-query    its task, its cell and how to begin; --show scaled: the ids
     python -m transformer_lib.exercises --hint one-query    a hint; --hint one-query 2 for the next
 
 Answers are found where `check("id", answer)` stands. Save your notebook first. Your files are only read.
+
+Exit status: 0 if all that was asked for passed, 1 if anything did not or is not attempted, 2 if the command is not
+understood. The list, --show and --hint ask for no check: 0.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from transformer_lib.chapters import CHAPTERS, Chapter, chapter_named
 from transformer_lib.exercises import exercises, find, of_chapter
 from transformer_lib.exercises.engine import checking, isolation, progress, reading
 from transformer_lib.exercises.engine.exercise import Exercise
+from transformer_lib.exercises.engine.keys import keys
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.reading import Answer
 from transformer_lib.exercises.engine.report import Report
@@ -35,12 +39,14 @@ LOADING = 60.0
 CELL = 10.0
 #: How often --watch looks at the files, in seconds.
 PERIOD = 0.5
+#: The columns that the list takes with everything in it; a narrower terminal gets the marks and the ids.
+WIDE = 80
 
 _COLORS = {"✓": "32", "→": "33", "✗": "31", "○": "90"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 1 if a check that was asked for did not pass, 2 for a wrong call."""
+    """Run the command line and return the exit status, which --help explains."""
     parser = argparse.ArgumentParser(
         prog="python -m transformer_lib.exercises",
         description=__doc__,
@@ -54,10 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="a folder, notebook or module with your answers; may be repeated; chapters/ or this folder unless given",
     )
-    parser.add_argument("--watch", action="store_true", help="stay, and check again on every save")
-    parser.add_argument("--show", metavar="ID", help="an exercise's task and how to begin, or a chapter's exercises")
-    parser.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--watch", action="store_true", help="stay, and check again on every save")
+    instead.add_argument("--show", metavar="ID", help="an exercise's task and how to begin, or a chapter's exercises")
+    instead.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
     chosen = parser.parse_args(arguments)
+    if chosen.what and (chosen.show or chosen.hint):
+        parser.error("--show and --hint check nothing: leave out " + " ".join(chosen.what))
     try:
         status = _run(chosen)
         if sys.stdout is not None:  # which it is where the shell has closed it
@@ -189,57 +198,119 @@ def _list(places: Sequence[str]) -> int:
     _note("")
     states = progress.states()
     passed = sum(mark == "✓" for mark in marks.values())
-    say(f"{passed} of {len(marks)} exercises passed  {_bar(passed, len(marks))}")
+    columns = shutil.get_terminal_size().columns
+    wide = columns >= WIDE
+    bar = _bar(passed, len(marks))
+    say(f"{passed} of {len(marks)} exercises passed{'  ' if wide else chr(10)}{bar}")
     for chapter in CHAPTERS.values():
         inside = of_chapter(chapter.key)
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
-        say(f"\n{chapter.number}. {chapter.title} ({chapter.key})  {done}/{len(inside)}")
+        say("\n" + textwrap.fill(f"{chapter.number}. {chapter.title} ({chapter.key})  {done}/{len(inside)}", columns))
         for exercise in inside:
             mark = marks[exercise.id]
             before = "  passed before" if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
-            line = f"  {mark} {exercise.id:30} {exercise.kind:10} {exercise.level:7} {exercise.minutes:3} min{before}"
+            line = f"  {mark} {exercise.id}"
+            if wide:
+                line = f"{line:34} {exercise.kind:10} {exercise.level:7} {exercise.minutes:3} min{before}"
             say(_colored(mark, line))
-    say("\n✓ passed   → a mistake with a name   ✗ not right   ○ not attempted")
+    legend = ("✓ passed", "→ a mistake with a name", "✗ not right", "○ not attempted")
+    say("\n" + ("   " if wide else "\n").join(legend))
     for note in notes:
         say(note, error=True)
-    say("An id or a chapter after the command shows the full reports; --help shows more.")
+    say(textwrap.fill("An id or a chapter after the command shows the full reports; --help shows more.", columns))
     return 0
 
 
 def _watch(places: Sequence[str], names: Sequence[str]) -> int:
-    seen: dict[Path, float] = {}
-    last: dict[str, str] = {}
-    first = True
-    say("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
-    for changed in _changes(places, seen):
-        for name, found in collect([str(path) for path in changed]).items():
-            for answer in found:
-                if (names and name not in names) or last.get(name) == answer.fingerprint:
-                    continue
-                last[name] = answer.fingerprint
-                if first:
-                    continue  # as it was when the watch began
-                report = judge(find(name), answer)
-                report = progress.record(report, answer.fingerprint)
-                say(_colored(report.mark, f"{time.strftime('%H:%M:%S')} {report!r}"), flush=True)
-        first = False
-    return 0
+    chosen = [exercise for exercise in exercises().values() if not names or exercise.id in names]
+    last = {name: [answer.fingerprint for answer in found] for name, found in collect(places).items()}
+    seen = _times(places)
+    current: Exercise | None = None
+    hints: dict[str, int] = {}
+    with keys() as pressed:
+        say("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
+        if pressed is not None:
+            say("Keys: h a hint   n what is next   l the list   q quit", flush=True)
+        while True:
+            times = _times(places)
+            changed = [path for path, when in times.items() if seen.get(path) != when]
+            seen = times
+            if changed:
+                for exercise, answer in _new(changed, chosen, last):
+                    report = _interruptible(exercise, answer)
+                    say(_colored(report.mark, f"{time.strftime('%H:%M:%S')} {report!r}"), flush=True)
+                    current = exercise
+                    if report.verdict == "passed":
+                        current = _next(chosen)
+                        say(_whats_next(current), flush=True)
+            if pressed is None:
+                time.sleep(PERIOD)
+                continue
+            key = pressed(PERIOD).lower()
+            if key == "q":
+                return 0
+            if key == "h":
+                current = current or _next(chosen)
+                if current is not None:
+                    number = hints.get(current.id, 0) % len(current.hints) + 1
+                    hints[current.id] = number
+                    say(f"{current.title}. ", end="")
+                    _hint(current, [str(number)])
+            elif key == "n":
+                current = _next(chosen)
+                say(_whats_next(current), flush=True)
+            elif key == "l":
+                _list(places)
 
 
-def _changes(places: Sequence[str], seen: dict[Path, float]) -> Iterator[list[Path]]:
-    """Again and again, the files that have been saved since the last look; all of them at first."""
-    while True:
-        times: dict[Path, float] = {}
-        for path in reading.find_files(places):
-            with contextlib.suppress(OSError):
-                times[path] = path.stat().st_mtime
-        changed = [path for path, when in times.items() if seen.get(path) != when]
-        seen.update(times)
-        if changed:
-            yield changed
-        time.sleep(PERIOD)
+def _new(
+    changed: Sequence[Path], chosen: Sequence[Exercise], last: dict[str, list[str]]
+) -> Iterator[tuple[Exercise, Answer]]:
+    """The answers in saved files that are not as they were when they were last looked at."""
+    try:
+        found = collect([str(path) for path in changed])
+    except FileNotFoundError:  # gone again; it will be saved once more
+        return
+    for exercise in chosen:
+        for answer in found[exercise.id]:
+            if answer.fingerprint not in last[exercise.id]:
+                yield exercise, answer
+        if found[exercise.id]:
+            last[exercise.id] = [answer.fingerprint for answer in found[exercise.id]]
+
+
+def _interruptible(exercise: Exercise, answer: Answer) -> Report:
+    """Check; Ctrl+C ends the check and not the watch, as it does in a notebook."""
+    try:
+        _note(f"checking {exercise.id}; Ctrl+C stops the check")
+        return progress.record(judge(exercise, answer), answer.fingerprint)
+    except KeyboardInterrupt:
+        return Report(exercise.id, exercise.title, "endless", (f"{answer.place}: you stopped the check.",))
+    finally:
+        _note("")
+
+
+def _next(chosen: Sequence[Exercise]) -> Exercise | None:
+    """The first exercise that was never passed."""
+    states = progress.states()
+    return next((one for one in chosen if one.id not in states or not states[one.id].passed), None)
+
+
+def _whats_next(exercise: Exercise | None) -> str:
+    if exercise is None:
+        return "Every exercise is passed."
+    return f"Next: {exercise.title}, in the chapter “{CHAPTERS[exercise.chapter].title}”: --show {exercise.id}"
+
+
+def _times(places: Sequence[str]) -> dict[Path, int]:
+    """When each file was saved."""
+    times: dict[Path, int] = {}
+    for place in places:
+        with contextlib.suppress(OSError):  # some editors remove a file for a moment when they save it
+            times |= {path: path.stat().st_mtime_ns for path in reading.list_files([place])}
+    return times
 
 
 def _show(exercise: Exercise, places: Sequence[str]) -> int:

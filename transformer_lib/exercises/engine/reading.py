@@ -130,21 +130,29 @@ def _run(one: _Statement, namespace: dict[str, Any]) -> None:
         exec(code, namespace)
 
 
-def find_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The notebooks and modules in the given files and folders that call ``check``."""
+def list_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The notebooks and modules in the given files and folders, but not in hidden folders, by their names alone.
+
+    Raises:
+        FileNotFoundError: a place that is no folder, notebook or module.
+    """
     found: list[Path] = []
     for place in map(Path, places):
         if place.is_dir():
-            inside = [*place.rglob("*.ipynb"), *place.rglob("*.py")]
-            found += sorted(
-                path for path in inside if not any(p[0] in "._" for p in path.relative_to(place).parts[:-1])
-            )
+            for folder, inside, files in os.walk(place):
+                inside[:] = [name for name in inside if name[0] not in "._"]
+                found += sorted(Path(folder, name) for name in files if name.endswith((".ipynb", ".py")))
         elif place.suffix in (".ipynb", ".py"):
             if not place.exists():
                 raise FileNotFoundError(f"there is no file {place}")
             found.append(place)
         else:
             raise FileNotFoundError(f"{place} is no folder, notebook or module")
+    return sorted(path.resolve() for path in found)
+
+
+def find_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Those of :func:`list_files` that call ``check``."""
 
     def calls(path: Path) -> bool:
         try:
@@ -153,7 +161,7 @@ def find_files(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
             return False
         return b"check" in content.replace(b"\0", b"")  # in UTF-16 there are zeros between
 
-    return [path.resolve() for path in found if calls(path)]
+    return [path for path in list_files(places) if calls(path)]
 
 
 def answers(path: Path) -> list[Answer]:
