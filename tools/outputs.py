@@ -58,7 +58,7 @@ def store(path: Path, *, fresh: bool = False) -> bool:
     stored = nbformat.reads(before, as_version=4)
     notebook = nbformat.reads(before, as_version=4)
     execute(notebook, path)
-    return _written(path, before, normalise(notebook, None if fresh else stored))
+    return written(path, before, normalise(notebook, None if fresh else stored))
 
 
 def execute(
@@ -97,10 +97,10 @@ def renew(path: Path) -> bool:
         if "_anywidget_id" in state:
             kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
             state["_esm"], state["_css"] = kind._esm, kind._css
-    return _written(path, before, notebook)
+    return written(path, before, notebook)
 
 
-def _written(path: Path, before: str, notebook: NotebookNode) -> bool:
+def written(path: Path, before: str, notebook: NotebookNode) -> bool:
     """Write a notebook if it differs from what its file held; whether it did."""
     after = nbformat.writes(notebook) + "\n"
     if after == before:

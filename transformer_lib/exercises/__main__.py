@@ -15,6 +15,7 @@ understood. The list, --show and --hint ask for no check: 0.
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -315,7 +316,7 @@ def _times(places: Sequence[str]) -> dict[Path, int]:
 
 def _show(exercise: Exercise, places: Sequence[str]) -> int:
     say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
-    say(exercise.task)
+    say(_plain(exercise.task))
     name = f"{CHAPTERS[exercise.chapter].file}.ipynb"
     book = next((path for path in reading.find_files(places) if path.name == name), None)
     if book is not None:
@@ -329,6 +330,13 @@ def _show(exercise: Exercise, places: Sequence[str]) -> int:
     say(f"\nThen run: python -m transformer_lib.exercises --in FILE.py {exercise.id}")
     say(f"There are {len(exercise.hints)} hints: --hint {exercise.id}")
     return 0
+
+
+def _plain(task: str) -> str:
+    """A task without the page's references and citations."""
+    task = re.sub(r" ?\{cite:p\}`[^`]*`", "", task)
+    named = re.sub(r"\{\w+(?::\w+)?\}`([^`<]+?) ?<[^`]*>`", r"\1", task)
+    return re.sub(r"\{ref\}`chap:(\w+)`", lambda found: f"“{CHAPTERS[found[1]].title}”", named)
 
 
 def _show_chapter(chapter: Chapter) -> int:

@@ -113,9 +113,9 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
     task, *hints = (" ".join(piece.split()) for piece in re.split(r"(?m)^\? ", rest))
     mistakes = []
     for section in sections:
-        wrong = _mistake(section.removeprefix("## "), source, names, name, kind)
+        wrong, code = _mistake(section.removeprefix("## "), source, names, name, kind)
         if wrong.name == "given":
-            fields["given"] = wrong.wrong
+            fields["given"], fields["given_code"] = wrong.wrong, code
         else:
             mistakes.append(wrong)
     return kind(
@@ -131,30 +131,32 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
     )
 
 
-def _mistake(text: str, source: str, names: Mapping[str, Any], exercise: str, kind: type[Exercise]) -> Mistake:
+def _mistake(
+    text: str, source: str, names: Mapping[str, Any], exercise: str, kind: type[Exercise]
+) -> tuple[Mistake, str]:
+    """A mistake, and its code; empty where only its value is told."""
     found = _MISTAKE.fullmatch(text)
     if found is None or not (found["see"] or found["name"] == "given"):
         raise ValueError(f"{exercise}: a mistake begins “## name (passage)”; got {text[:60]!r}")
     name, rest = found["name"], found["rest"]
     where = f"{exercise}/{name}"
+    code = ""
     if value := _VALUE.search(rest):
         wrong, rest = eval(value[1], dict(names)), _VALUE.sub("", rest)
     else:
         blocks, edits = _CODE.findall(rest), [(edit["old"], edit["new"]) for edit in _EDIT.finditer(rest)]
         if bool(blocks) == bool(edits):
             raise ValueError(f"{where}: a mistake is edits, or a block of code")
-        wrong = _made(blocks[0] if blocks else edited(source, edits, where), names, where, kind)
+        code = blocks[0] if blocks else edited(source, edits, where)
+        wrong = _made(code, names, where, kind)
         rest = _EDIT.sub("", _CODE.sub("", rest))
-    return Mistake(name, wrong, " ".join(rest.split()), found["see"] or "")
+    return Mistake(name, wrong, " ".join(rest.split()), found["see"] or ""), code
 
 
 def _made(source: str, names: Mapping[str, Any], where: str, kind: type[Exercise]) -> Any:
     """What code defines last, as its caller will have it; for a prediction a function that computes it."""
     last = ast.parse(source, f"<{where}>").body[-1]
-    while isinstance(last, ast.With | ast.For):
-        last = last.body[-1]
-    target = last.targets[0] if isinstance(last, ast.Assign) else getattr(last, "target", last)
-    name = getattr(target, "name", None) or getattr(target, "id", None)
+    name = last_name(last)
     if name is None:
         raise ValueError(f"{where}: the code must end with a definition or an assignment; got {ast.unparse(last)}")
     code = compile(source, f"<{where}>", "exec")
@@ -165,6 +167,14 @@ def _made(source: str, names: Mapping[str, Any], where: str, kind: type[Exercise
         return namespace[name]
 
     return run if kind is Predict else run()
+
+
+def last_name(statement: ast.stmt) -> str | None:
+    """The name that a statement gives last: of a definition, or of an assignment, also within a loop or a ``with``."""
+    while isinstance(statement, ast.With | ast.For):
+        statement = statement.body[-1]
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", statement)
+    return getattr(target, "name", None) or getattr(target, "id", None)
 
 
 def _sections(text: str, mark: str) -> list[str]:

@@ -208,10 +208,12 @@ class Debug(Implement):
     """Mend given code.
 
     Attributes:
-        given: the broken code, as the chapter prints it. An answer that still behaves so counts as not attempted.
+        given: what the broken code defines. An answer that still behaves so counts as not attempted.
+        given_code: the broken code, as the chapter prints it.
     """
 
     given: Any = None
+    given_code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
