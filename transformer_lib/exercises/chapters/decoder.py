@@ -1,30 +1,18 @@
-"""Exercises of the chapter "The decoder"."""
+"""What is not text in the exercises of the chapter "The decoder"; the rest stands in decoder.md."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import transformer_lib as lib
 from transformer_lib.decoder import DecoderLayer
-from transformer_lib.exercises.engine.exercise import (
-    Case,
-    Complaint,
-    Debug,
-    Draw,
-    Exercise,
-    Explore,
-    Goal,
-    Implement,
-    Mistake,
-    Predict,
-    Stage,
-    case,
-    with_weights,
-)
+from transformer_lib.exercises.engine.declared import read
+from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case, with_weights
 from transformer_lib.layers import FeedForward, Residual
 
 PAD, BOS, EOS = range(3)
@@ -35,73 +23,27 @@ _made = lru_cache(maxsize=128)(with_weights)  # building a layer takes longer th
 # ---- The layer.
 
 
-class PreNormLayer(nn.Module):
-    """A pre-norm decoder layer, with its residual connections and its feed-forward part written out."""
+class _Library(nn.Module):
+    """The library's layer, with its parts called as the task calls them."""
 
     def __init__(self, d_model: int, n_heads: int, d_ff: int):
         super().__init__()
-        self.self_norm, self.cross_norm, self.feed_norm = (nn.LayerNorm(d_model) for _ in range(3))
-        self.self_attention = lib.MultiHeadAttention(d_model, n_heads)
-        self.cross_attention = lib.MultiHeadAttention(d_model, n_heads)
-        self.up_proj, self.down_proj = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
+        config = lib.StackConfig(d_model=d_model, n_heads=n_heads, n_layers=1, d_ff=d_ff, dropout=0.0, pre_norm=True)
+        whole = DecoderLayer(config)
+        assert whole.cross_attention_residual is not None
+        self.self_attention, self.self_norm = whole.self_attention, whole.self_attention_residual.norm
+        self.cross_attention, self.cross_norm = whole.cross_attention, whole.cross_attention_residual.norm
+        self.up_proj, self.down_proj = whole.feed_forward.up_proj, whole.feed_forward.down_proj
+        self.feed_norm = whole.feed_forward_residual.norm
+        self.whole = whole  # the last, so that the parameters bear the names above
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
-        """The layer's tokens (batch, query, d_model); the memory is (batch, key, d_model)."""
-        x = x + self.self_attention(self.self_norm(x), causal=True)
-        x = x + self.cross_attention(self.cross_norm(x), memory, mask=memory_mask)
-        result: Tensor = x + self.down_proj(self.up_proj(self.feed_norm(x)).relu())
+        result: Tensor = self.whole(x, memory, None, memory_mask)
         return result
 
 
-def _layer(
-    causal: bool = True, asks: str = "", mask: str = "cross", norm: str = "pre", around: str = "", bend: bool = True
-) -> Any:
-    """The layer with one choice wrong."""
-
-    class Wrong(PreNormLayer):
-        def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
-            def own(x: Tensor) -> Any:
-                return self.self_attention(x, mask=memory_mask if mask == "self" else None, causal=causal)
-
-            def cross(x: Tensor) -> Any:
-                visible = memory_mask if mask == "cross" else None
-                if mask == "inverted" and memory_mask is not None:
-                    visible = ~memory_mask
-                if asks == "memory":
-                    return self.cross_attention(memory, x)
-                if asks == "nobody":
-                    return self.cross_attention(x)
-                return self.cross_attention(x, self.cross_norm(memory) if norm == "memory" else memory, mask=visible)
-
-            def compute(x: Tensor) -> Any:
-                hidden = self.up_proj(x)
-                return self.down_proj(hidden.relu() if bend else hidden)
-
-            parts: list[tuple[nn.Module, Any]] = [
-                (self.self_norm, own),
-                (self.cross_norm, cross),
-                (self.feed_norm, compute),
-            ]
-            if asks == "first":
-                parts[:2] = parts[1::-1]
-            for its_norm, part in parts:
-                normalize = self.self_norm if norm == "shared" else its_norm
-                if norm == "post":
-                    x = normalize(x + part(x))
-                elif norm == "stream":
-                    x = normalize(x)
-                    x = x + part(x)
-                elif around == "none" or (around == "cross" and part is cross):
-                    x = part(normalize(x))
-                else:
-                    x = x + part(normalize(x))
-            return x
-
-    return Wrong
-
-
 def _through(answer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
-    built = _made(answer, PreNormLayer, x.size(-1), 2, 7, dtype=x.dtype)
+    built = _made(answer, _Library, x.size(-1), 2, 7, dtype=x.dtype)
     return built(x, memory, memory_mask)
 
 
@@ -113,121 +55,6 @@ def _unmasked(draw: Draw) -> Iterator[Case]:
 def _memory_masked(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(1, 2, 4), draw.normal(1, 3, 4), draw.mask(1, 1, 1, 3))
     yield case(draw.normal(3, 5, 6), draw.normal(3, 4, 6), draw.mask(3, 1, 1, 4))
-
-
-LAYER = Implement(
-    id="decoder-layer",
-    chapter="decoder",
-    title="A layer, from memory",
-    level="medium",
-    minutes=20,
-    task="Write the class PreNormLayer(d_model, n_heads, d_ff): a pre-norm decoder layer without Residual and "
-    "FeedForward.",
-    hints=(
-        "Three parts, three norms, three sums. In pre-norm, what each part adds is computed from a normalized copy of "
-        "the stream.",
-        "`lib.MultiHeadAttention` takes `causal=True`, or a second argument for the memory and `mask=`. Which of the "
-        "two attentions needs which?",
-        "The feed-forward part widens, sets the negative numbers to zero, and narrows. Only what flows through the "
-        "layer is normalized here: the memory comes finished from the encoder.",
-    ),
-    probe=_through,
-    reference=PreNormLayer,
-    stages=(
-        Stage("without a mask", _unmasked, gradients=True),
-        Stage("with a mask for the memory", _memory_masked),
-    ),
-    ready_made=(Residual, FeedForward),
-    allowed=(lib.MultiHeadAttention,),
-    mistakes=(
-        Mistake(
-            "not-causal",
-            _layer(causal=False),
-            "Your tokens see the tokens after them. In training such a decoder reads the answers.",
-            "One token at a time",
-        ),
-        Mistake(
-            "memory-asks",
-            _layer(asks="memory"),
-            "In your second attention the memory asks and the target answers. Then there is a row for each word of the "
-            "source. Who wants to know something here?",
-            "self: Self- and cross-attention",
-        ),
-        Mistake(
-            "memory-forgotten",
-            _layer(asks="nobody"),
-            "Your second attention is not given the memory, so it looks at the target again, its future too.",
-            "A layer in a dozen lines",
-        ),
-        Mistake(
-            "cross-first",
-            _layer(asks="first"),
-            "Your tokens ask the memory before they have looked at each other. This can be trained, but a question "
-            "is better when one knows what has been said.",
-            "A layer in a dozen lines",
-        ),
-        Mistake(
-            "memory-normed",
-            _layer(norm="memory"),
-            "You normalized the memory too. It is not part of the stream, and what made it has finished it already.",
-            "layers: The residual sublayer: pre and post",
-        ),
-        Mistake(
-            "post-norm",
-            _layer(norm="post"),
-            "You normalized the sum. That is post-norm, the paper's order, and here the other one is asked for.",
-            "layers: The residual sublayer: pre and post",
-        ),
-        Mistake(
-            "stream-normed",
-            _layer(norm="stream"),
-            "You normalized the stream itself, and added to that. Then nothing passes through the layer unchanged.",
-            "layers: The residual sublayer: pre and post",
-        ),
-        Mistake(
-            "one-norm",
-            _layer(norm="shared"),
-            "You used one norm for all three parts. Two of your norms are never called, and learn nothing.",
-            "A layer in a dozen lines",
-        ),
-        Mistake(
-            "no-residual",
-            _layer(around="none"),
-            "You replaced the tokens by what each part makes of them. Where does the token itself go on?",
-            "layers: The residual connection",
-        ),
-        Mistake(
-            "cross-without-residual",
-            _layer(around="cross"),
-            "After your second attention a token is what it found in the memory, and has forgotten what it was.",
-            "layers: The residual connection",
-        ),
-        Mistake(
-            "no-activation",
-            _layer(bend=False),
-            "Your feed-forward part is two products in a row, which are one product.",
-            "layers: Take away the activation",
-        ),
-        Mistake(
-            "mask-ignored",
-            _layer(mask="ignored"),
-            "Your layer does not use the memory's mask, so it reads the padding.",
-            "encoder: Break it: forget the mask",
-        ),
-        Mistake(
-            "mask-on-self",
-            _layer(mask="self"),
-            "You gave the memory's mask to the self-attention. Its axis of keys counts the words of the source.",
-            "self: Self- and cross-attention",
-        ),
-        Mistake(
-            "mask-inverted",
-            _layer(mask="inverted"),
-            "Your mask hides the words and shows the padding. PyTorch's layers want it so; this book does not.",
-            "scaled: Masks: what may be seen",
-        ),
-    ),
-)
 
 
 # ---- How far a window reaches.
@@ -253,92 +80,7 @@ def _reach() -> tuple[int, ...]:
     return (*reach, words)
 
 
-WINDOW = Predict(
-    id="decoder-window",
-    chapter="decoder",
-    title="A narrow window",
-    level="medium",
-    minutes=10,
-    task="Say how many places back an output reaches through a window of 4, in one, two and three layers, and how many "
-    "words of the memory it depends on.",
-    hints=(
-        "In the first layer, how many places before its own does the farthest key of the window stand?",
-        "In the second layer, a token looks at one that stands some places before it, and this one has already looked "
-        "as far back again.",
-        "The window is a mask for one of the two attentions. Which one reads the memory?",
-    ),
-    reference=_reach,
-    expects="four whole numbers: the reach with one, two and three layers, then the words of the memory",
-    mistakes=(
-        Mistake(
-            "itself-counted",
-            (4, 8, 12, 8),
-            "You counted the token itself as a place back, once for each layer. A window of 4 holds it too.",
-            "scaled: Masks: what may be seen",
-        ),
-        Mistake(
-            "tokens-counted",
-            lambda: (*(reach + 1 for reach in _reach()[:3]), _reach()[3]),
-            "These are the numbers of tokens that the output depends on, itself included. How far from it stands the "
-            "farthest of them?",
-            "Who depends on whom",
-        ),
-        Mistake(
-            "no-way-around",
-            (3, 3, 3, 8),
-            "You kept the reach of one layer. Each layer has the same mask, but a deeper one looks at tokens that have "
-            "themselves looked.",
-            "Who depends on whom",
-        ),
-        Mistake(
-            "doubled",
-            (3, 6, 12, 8),
-            "You doubled the reach with each layer. The third layer's window is no wider than the first one's.",
-            "Who depends on whom",
-        ),
-        Mistake(
-            "whole-past",
-            (3, 13, 13, 8),
-            "With more layers you let an output reach the first token at once. Follow the farthest way, one layer at a "
-            "time.",
-            "Who depends on whom",
-        ),
-        *(
-            Mistake(
-                f"memory-{words}",
-                lambda words=words: (*_reach()[:3], words),
-                "The reach is right. But the mask of the target limits nothing else. Which attention reads the memory?",
-                "A layer in a dozen lines",
-            )
-            for words in (0, 1, 3, 4)
-        ),
-    ),
-)
-
-
 # ---- Mend the layer.
-
-
-def _forward(causal: str = "inverted", asks: str = "memory", masked: bool = True) -> Any:
-    """The colleague's function, with its faults or others."""
-
-    def layer_forward(layer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
-        past = lib.causal_mask(x.size(1), x.size(1))
-        mask = {"inverted": ~past, "": past, "open": None, "strict": past.tril(-1)}[causal]
-        x = layer.self_attention_residual(x, lambda x: layer.self_attention(x, mask=mask))
-        seen = memory_mask if masked else None
-
-        def cross(x: Tensor) -> Any:
-            if asks == "memory":
-                return layer.cross_attention(memory, x, mask=seen)
-            return (
-                layer.cross_attention(x, mask=seen) if asks == "itself" else layer.cross_attention(x, memory, mask=seen)
-            )
-
-        x = layer.cross_attention_residual(x, cross)
-        return layer.feed_forward_residual(x, layer.feed_forward)
-
-    return layer_forward
 
 
 def _with_layer(answer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
@@ -351,103 +93,7 @@ def _equally_long(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(2, 5, 6), draw.normal(2, 5, 6))
 
 
-FORWARD = Debug(
-    id="decoder-debug",
-    chapter="decoder",
-    title="Which arrow is wrong?",
-    level="medium",
-    minutes=15,
-    task="Find the two faults of a decoder layer's forward that runs without an error as long as source and target are "
-    "equally long, and mend them.",
-    hints=(
-        "Draw the two influence matrices with `influence` and `partial`, on a target of eight tokens. Does an output "
-        "see its future? Its past? Every word of the memory?",
-        "Read the first line aloud, with `True` as *may attend*. Then ask of each attention: who asks, and who "
-        "answers?",
-        "A layer must give as many tokens as its target has. Try eight words of the source with five of the target: "
-        "which line complains?",
-    ),
-    probe=_with_layer,
-    reference=_forward("", ""),
-    given=_forward(),
-    stages=(
-        Stage("for source and target of the same length", _equally_long, gradients=True),
-        Stage("for two lengths", _unmasked),
-        Stage("with a mask for the memory", _memory_masked),
-    ),
-    allowed=(lib.MultiHeadAttention,),
-    mistakes=(
-        Mistake(
-            "memory-asks-left",
-            _forward("", "memory"),
-            "One fault is mended: a token sees itself and its past. But each row of your second attention still "
-            "belongs to a word of the source.",
-            "self: Self- and cross-attention",
-        ),
-        Mistake(
-            "mask-left",
-            _forward("inverted", ""),
-            "One fault is mended: the target now asks the memory. But what may its tokens see of each other?",
-            "Who depends on whom",
-        ),
-        Mistake(
-            "mask-gone",
-            _forward("open", ""),
-            "The memory is asked rightly. But with no mask at all, the tokens of the target see their future.",
-            "Who depends on whom",
-        ),
-        Mistake(
-            "without-itself",
-            _forward("strict", ""),
-            "The memory is asked rightly, and no token sees its future. But it does not see itself either, and the "
-            "first token sees nothing.",
-            "self: The causal mask, by experiment",
-        ),
-        Mistake(
-            "memory-forgotten",
-            _forward("", "itself"),
-            "The mask is mended. But your second attention has no memory to look at, so it looks at the target, its "
-            "future too.",
-            "A layer in a dozen lines",
-        ),
-        Mistake(
-            "memory-unmasked",
-            _forward("", "", masked=False),
-            "Both arrows are right now, but the memory's mask got lost on the way.",
-            "Two lengths",
-        ),
-    ),
-)
-
-
 # ---- Shift right.
-
-
-def shift_right(labels: Tensor, bos_id: int) -> Tensor:
-    """What the decoder reads where it must say ``labels``, of the same shape."""
-    return torch.cat([torch.full_like(labels[:, :1], bos_id), labels[:, :-1]], dim=1)
-
-
-def _shifted(begin: str = "", keep: str = "", way: int = 1) -> Any:
-    """The shift with one choice wrong."""
-
-    def wrong(labels: Tensor, bos_id: int) -> Tensor:
-        first = torch.full_like(labels[:, :1], {"zero": 0, "one": 1}.get(begin, bos_id))
-        if begin == "rolled":
-            return labels.roll(way, dims=1)
-        if begin == "floats":
-            first = first.double()
-        if way < 0:
-            return torch.cat([labels[:, 1:], first], dim=1)
-        if keep == "over":
-            return torch.cat([first, labels[:, 1:]], dim=1)
-        return torch.cat([first, labels if keep == "all" else labels[:, :-1]], dim=1)
-
-    return wrong
-
-
-def _down(labels: Tensor, bos_id: int) -> Tensor:
-    return torch.cat([torch.full_like(labels[:1], bos_id), labels[:-1]], dim=0)
 
 
 def _labels(draw: Draw) -> Iterator[Case]:
@@ -457,78 +103,6 @@ def _labels(draw: Draw) -> Iterator[Case]:
     labels[1:, -1] = EOS
     yield case(labels, 7)
     yield case(draw.integers(4, 1, low=3, high=9), 6)
-
-
-SHIFT = Implement(
-    id="decoder-shift",
-    chapter="decoder",
-    title="Shift right",
-    level="easy",
-    minutes=5,
-    task="Write shift_right(labels, bos_id): what the decoder must read where it must say labels.",
-    hints=(
-        "The last column falls out, and a first column comes in.",
-        "`torch.full_like(labels[:, :1], bos_id)` is a column of the right type.",
-    ),
-    reference=shift_right,
-    stages=(Stage("for labels with padding", _labels),),
-    dtypes=(torch.float64,),
-    mistakes=(
-        Mistake(
-            "rolled",
-            _shifted("rolled"),
-            "You moved the columns around in a circle. So the last token of the answer is what your decoder reads "
-            "first.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "other-way",
-            _shifted(way=-1),
-            "You shifted to the other side: at each place your decoder reads the token *after* the one that it must "
-            "say.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "not-shifted",
-            _shifted(keep="over"),
-            "You put the first token in place of another and moved nothing. From the second place on, your decoder "
-            "reads what it must say.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "one-too-long",
-            _shifted(keep="all"),
-            "Your result has one column more than the labels. At the last place nothing is left to be said.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "zeros-first",
-            _shifted("zero"),
-            "Your sentences begin with token 0, which is padding in this book. The function is told what they begin "
-            "with.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "always-one",
-            _shifted("one"),
-            "Your sentences always begin with token 1. In another vocabulary `<bos>` has another number, and the "
-            "function is told which.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "sentences-shifted",
-            _down,
-            "You shifted along the batch: each sentence reads the sentence before it.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "floats",
-            _shifted("floats"),
-            "The numbers are right, but they are no whole numbers any more, and no embedding can look them up.",
-            "A very small language",
-        ),
-    ),
-)
 
 
 # ---- Write, and stop.
@@ -554,43 +128,12 @@ class Scripted:
         return logits
 
 
-def write(model: Callable[[Tensor, Tensor], Tensor], source: Tensor, steps: int) -> Tensor:
-    """Greedy translations, ``<bos>`` first, with padding behind ``<eos>``, as long as the longest."""
-    written = torch.full((len(source), 1), BOS)
-    for _ in range(steps):
-        said = model(source, written)[:, -1].argmax(dim=-1, keepdim=True)
-        ended = (written == EOS).any(dim=1, keepdim=True)
-        written = torch.cat([written, said.masked_fill(ended, PAD)], dim=1)
-        if (written == EOS).any(dim=1).all():
-            break
-    return written
-
-
-def _writer(
-    reads: int = 0, place: int = -1, pads: str = "behind", stop: str = "all", fewer: int = 0, kept: int = 0
-) -> Any:
-    """The loop with one choice wrong."""
-
-    def wrong(model: Any, source: Tensor, steps: int) -> Tensor:
-        written = torch.full((len(source), 1), BOS)
-        for _ in range(steps - fewer):
-            said = model(source, written[:, -reads:])[:, place].argmax(dim=-1, keepdim=True)
-            if stop == "late" and bool((written == EOS).any(1).all()):
-                break
-            ended = {
-                "behind": (written == EOS).any(dim=1, keepdim=True),
-                "once": written[:, -1:] == EOS,
-                "over": (torch.cat([written, said], dim=1) == EOS).any(dim=1, keepdim=True),
-                "never": torch.zeros_like(said).bool(),
-            }[pads]
-            written = torch.cat([written, said.masked_fill(ended, PAD)], dim=1)
-            done = written[:, -1] == EOS if pads == "once" else (written == EOS).any(dim=1)
-            stops = {"all": done.all(), "any": done.any(), "together": (said == EOS).all()}
-            if stop in stops and bool(stops[stop]):
-                break
-        return written[:, kept:]
-
-    return wrong
+def _dictated(model: Scripted, source: Tensor, steps: int) -> Tensor:
+    """What there is to be written, known from the script, and to be asked: once for each word."""
+    behind = (source == EOS).cumsum(dim=1) - (source == EOS).long() > 0
+    words = source.masked_fill(behind, PAD)[:, :steps]
+    model.calls = int((words != PAD).sum(dim=1).max())
+    return F.pad(words[:, : model.calls], (1, 0), value=BOS)
 
 
 def _written(answer: Any, source: Tensor, steps: int) -> Any:
@@ -618,113 +161,6 @@ def _several(draw: Draw) -> Iterator[Case]:
 def _cut_off(draw: Draw) -> Iterator[Case]:
     yield case(_script(draw, None, length=4), 3)
     yield case(_script(draw, 1, None, 3), 5)
-
-
-WRITE = Implement(
-    id="decoder-greedy",
-    chapter="decoder",
-    title="Stop when all have ended",
-    level="medium",
-    minutes=15,
-    task="Write write(model, source, steps): greedy writing that stops as soon as every sentence has ended.",
-    hints=(
-        "Begin with the loop of this section. It makes all its steps, whatever has been written. When is there nothing "
-        "left to ask?",
-        "A sentence has ended if there is an `<eos>` anywhere in its row. Behind it stands padding, so its last token "
-        "does not tell.",
-        "Look for the end after a token has been appended, and before the model is asked again. `any(dim=1)` tells it "
-        "for each sentence.",
-    ),
-    probe=_written,
-    reference=write,
-    stages=(
-        Stage("for one sentence", _one_sentence),
-        Stage("for sentences of different lengths", _several),
-        Stage("where a sentence does not end in time", _cut_off),
-    ),
-    dtypes=(torch.float64,),
-    mistakes=(
-        Mistake(
-            "never-stops",
-            _writer(stop="never"),
-            "What you write is right, but you go on for all the steps, and append padding to padding. Each step asks "
-            "the whole model.",
-            "Writing",
-        ),
-        Mistake(
-            "asked-once-more",
-            _writer(stop="late"),
-            "What you write is right, but the model is asked once more after all sentences have ended, and its answer "
-            "thrown away.",
-            "Writing",
-        ),
-        Mistake(
-            "any-ended",
-            _writer(stop="any"),
-            "You stop as soon as one sentence has ended. The others are cut off.",
-            "Writing",
-        ),
-        Mistake(
-            "together",
-            _writer(stop="together"),
-            "You wait for a step in which all sentences say `<eos>` at once. They seldom end together.",
-            "Writing",
-        ),
-        Mistake(
-            "together-unpadded",
-            _writer(stop="together", pads="never"),
-            "You wait for a step in which all sentences say `<eos>` at once, and until then the ended ones go on "
-            "talking.",
-            "Writing",
-        ),
-        Mistake(
-            "last-token-only",
-            _writer(pads="once"),
-            "You look at the last token to see whether a sentence has ended. One step later this is padding, and the "
-            "sentence comes back to life.",
-            "Writing",
-        ),
-        Mistake(
-            "no-padding",
-            _writer(pads="never"),
-            "Your ended sentences go on talking while the others finish. What stands behind `<eos>` should be padding.",
-            "Writing",
-        ),
-        Mistake(
-            "end-erased",
-            _writer(pads="over"),
-            "You replace the `<eos>` itself by padding. Whether a sentence has ended should be asked of what stood "
-            "before this step.",
-            "Writing",
-        ),
-        Mistake(
-            "last-token-read",
-            _writer(reads=1),
-            "You give the model the last token alone. Its next word depends on everything that was written before.",
-            "One token at a time",
-        ),
-        Mistake(
-            "first-logits",
-            _writer(place=0),
-            "You take the logits of the first place, so you hear the first word again and again. Each place says its "
-            "own next word.",
-            "Teacher forcing",
-        ),
-        Mistake(
-            "one-step-fewer",
-            _writer(fewer=1),
-            "You counted `<bos>` as one of the steps. It is given, and not said.",
-            "One token at a time",
-        ),
-        Mistake(
-            "without-bos",
-            _writer(kept=1),
-            "The words are right, but you took `<bos>` away. The task keeps it, so that the result can be compared "
-            "with a target.",
-            "Writing",
-        ),
-    ),
-)
 
 
 # ---- A wrong word.
@@ -800,43 +236,69 @@ def _by_heart(source: Tensor, reads: Tensor) -> Tensor:
     _, target, n_words = _test_pairs()
     right = target[:, : reads.size(1) + 1]
     begun = (reads == right[:, :-1]).cumprod(dim=1).bool()
-    return torch.nn.functional.one_hot(right[:, 1:].masked_fill(~begun, PAD), n_words).double()
+    return F.one_hot(right[:, 1:].masked_fill(~begun, PAD), n_words).double()
 
 
-WRONG = Explore(
-    id="decoder-wrong",
-    chapter="decoder",
-    title="A decoder that forgives",
-    level="hard",
-    minutes=25,
-    task="Train a decoder that translates as well as before, and goes on rightly after a wrong word.",
-    hints=(
-        "A model is good at what it was trained for. The first decoder has never read a wrong word.",
-        "Only what the decoder *reads* in training should change. What it must say stays right, and so does the "
-        "source.",
-        "Draw random words with the generator that `sample` is given, and decide by further random numbers which "
-        "places they come to. `<bos>`, `<eos>` and padding stay. Which share of wrong words is enough?",
-    ),
-    expects="a trained model that is called as `model(source, reads)`",
-    measure=_forgiveness,
-    goals=(
-        Goal(
-            "at least 0.9 of whole sentences right",
-            lambda measured: measured["whole sentences right"] >= 0.9,
-            "Your model does not translate well enough when it writes alone. Is it trained long enough, and does it "
-            "read right words often enough?",
-            "Three decoders",
-            lambda: lambda source, reads: torch.zeros(*reads.shape, _test_pairs()[2]),
-        ),
-        Goal(
-            "at least 0.8 right after a wrong word",
-            lambda measured: measured["right after a wrong word"] >= 0.8,
-            "Your model translates well, and is thrown off by a wrong word in what it reads. What has it never met in "
-            "training?",
-            "Teacher forcing",
-            lambda: _by_heart,
-        ),
-    ),
+EXERCISES = read(
+    "decoder",
+    {
+        "decoder-layer": {
+            "probe": _through,
+            "reference": _Library,
+            "stages": (
+                Stage("without a mask", _unmasked, gradients=True),
+                Stage("with a mask for the memory", _memory_masked),
+            ),
+            "ready_made": (Residual, FeedForward),
+            "allowed": (lib.MultiHeadAttention,),
+        },
+        "decoder-window": {"reference": _reach},
+        "decoder-debug": {
+            "probe": _with_layer,
+            "reference": lambda layer, x, memory, memory_mask: layer(x, memory, None, memory_mask),
+            "stages": (
+                Stage("for source and target of the same length", _equally_long, gradients=True),
+                Stage("for two lengths", _unmasked),
+                Stage("with a mask for the memory", _memory_masked),
+            ),
+            "allowed": (lib.MultiHeadAttention,),
+        },
+        "decoder-shift": {
+            "reference": lambda labels, bos_id: F.pad(labels, (1, -1), value=bos_id),
+            "stages": (Stage("for labels with padding", _labels),),
+            "dtypes": (torch.float64,),
+        },
+        "decoder-greedy": {
+            "probe": _written,
+            "reference": _dictated,
+            "stages": (
+                Stage("for one sentence", _one_sentence),
+                Stage("for sentences of different lengths", _several),
+                Stage("where a sentence does not end in time", _cut_off),
+            ),
+            "dtypes": (torch.float64,),
+        },
+        "decoder-wrong": {
+            "measure": _forgiveness,
+            "goals": (
+                Goal(
+                    "at least 0.9 of whole sentences right",
+                    lambda measured: measured["whole sentences right"] >= 0.9,
+                    "Your model does not translate well enough when it writes alone. Is it trained long enough, and "
+                    "does it read right words often enough?",
+                    "Three decoders",
+                    lambda: lambda source, reads: torch.zeros(*reads.shape, _test_pairs()[2]),
+                ),
+                Goal(
+                    "at least 0.8 right after a wrong word",
+                    lambda measured: measured["right after a wrong word"] >= 0.8,
+                    "Your model translates well, and is thrown off by a wrong word in what it reads. What has it never "
+                    "met in training?",
+                    "Teacher forcing",
+                    lambda: _by_heart,
+                ),
+            ),
+        },
+    },
+    names={"PAD": PAD, "BOS": BOS, "EOS": EOS},
 )
-
-EXERCISES: tuple[Exercise, ...] = (LAYER, WINDOW, FORWARD, SHIFT, WRITE, WRONG)
