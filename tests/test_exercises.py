@@ -194,13 +194,13 @@ def test_prediction_is_not_given_away(exercise: Exercise) -> None:
 def test_checks_are_quick(exercise: Exercise) -> None:
     # By a count, not by a clock: a check makes few and small calls.
     if isinstance(exercise, Implement):
-        from transformer_lib.exercises.engine.checking import _calls, _size
+        from transformer_lib.exercises.engine.running import calls_of, size
 
-        calls = list(_calls(exercise, 0))
+        calls = list(calls_of(exercise, 0))
         assert len(calls) <= 60
-        assert max(_size(call.case) for call in calls) <= 20_000
+        assert max(size(call.case) for call in calls) <= 20_000
         if torch.float64 in exercise.dtypes:
-            assert min(_size(call.case) for call in calls) <= 60, "no case is small enough to be read"
+            assert min(size(call.case) for call in calls) <= 60, "no case is small enough to be read"
 
 
 def test_what_tutors_are_told_exists(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,9 +21,9 @@ from typing import Any
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import examine, exercises, find
 from transformer_lib.exercises.engine import isolation, reading
-from transformer_lib.exercises.engine.checking import _calls, _outcome
 from transformer_lib.exercises.engine.exercise import Implement
 from transformer_lib.exercises.engine.reading import Answer
+from transformer_lib.exercises.engine.running import calls_of, outcome_of
 
 ROOT = Path(__file__).parent.parent
 #: Beyond those that a learner gets: the seeds of the inputs on which an accepted mutant is compared.
@@ -240,8 +240,8 @@ def campaign(exercise: Implement, at_most: int | None = None) -> list[Verdict]:
 def _equal(exercise: Implement, right: Any, wrong: Any) -> bool:
     """Whether two answers agree on inputs that the checker did not try."""
     for seed in FURTHER_SEEDS:
-        for one in _calls(exercise, seed):
-            if _outcome(exercise, right, one).versus(_outcome(exercise, wrong, one), exercise.atol) is not None:
+        for one in calls_of(exercise, seed):
+            if outcome_of(exercise, right, one).versus(outcome_of(exercise, wrong, one), exercise.atol) is not None:
                 return False
     return True
 

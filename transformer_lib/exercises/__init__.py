@@ -12,8 +12,8 @@ from typing import Any
 
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises.engine import progress
-from transformer_lib.exercises.engine.checking import examine
 from transformer_lib.exercises.engine.exercise import Exercise
+from transformer_lib.exercises.engine.judging import examine
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.report import Report, marked_up, panel
 

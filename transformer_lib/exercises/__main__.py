@@ -26,7 +26,7 @@ from pathlib import Path
 
 from transformer_lib.chapters import CHAPTERS, Chapter, chapter_named
 from transformer_lib.exercises import exercises, find, of_chapter
-from transformer_lib.exercises.engine import checking, isolation, progress, reading
+from transformer_lib.exercises.engine import isolation, judging, progress, reading, wording
 from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.keys import keys
 from transformer_lib.exercises.engine.printing import say
@@ -146,13 +146,13 @@ def judge(exercise: Exercise, answer: Answer, fork: bool | None = None) -> Repor
                 value = answer.load(lambda: mark("the cell of your answer", max(exercise.seconds, CELL)))
         except Exception as error:
             if isinstance(error, NotImplementedError) and not error.args:
-                return checking.not_finished(exercise, error, None)
-            says = f"the code before the check stops with {checking.told_error(error)}"
+                return wording.not_finished(exercise, error, None)
+            says = f"the code before the check stops with {wording.told_error(error)}"
             return Report(exercise.id, exercise.title, "raised", (says,))
-        return checking.judged(exercise, value, mark)
+        return judging.judged(exercise, value, mark)
 
     ended = isolation.run(work, LOADING, fork=fork)
-    report = ended.value if ended.value is not None else checking.stopped(exercise, ended)
+    report = ended.value if ended.value is not None else wording.stopped(exercise, ended)
     if report.verdict in ("raised", "endless", "crashed", "memory"):
         report = replace(report, says=(f"{answer.place}: {report.says[0]}", *report.says[1:]))
     return report

@@ -1,0 +1,190 @@
+"""What is said of an answer: whole sentences, the input that fails, exceptions with the learner's line."""
+
+import inspect
+import linecache
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises.engine import isolation
+from transformer_lib.exercises.engine.comparing import SHOWN, Difference, kind
+from transformer_lib.exercises.engine.exercise import Case, Complaint, Exercise, Implement, Mistake
+from transformer_lib.exercises.engine.report import Report, Verdict
+from transformer_lib.exercises.engine.running import Call, Outcome, names_of, size, text_of
+
+_LIBRARY = Path(__file__).parents[2]
+
+
+_TORCH = Path(torch.__file__).parent
+
+
+NOT_YET = "Not attempted yet."
+
+
+def passage(exercise: Exercise, see: str) -> str:
+    """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
+    chapter, _, heading = see.partition(": ")
+    if chapter in CHAPTERS and chapter != exercise.chapter:
+        return f"“{heading}” in the chapter “{CHAPTERS[chapter].title}”"
+    return f"“{heading if chapter in CHAPTERS else see}”"
+
+
+def report(exercise: Exercise, verdict: Verdict, *says: str, **more: str) -> Report:
+    """The report on an answer to this exercise."""
+    return Report(exercise.id, exercise.title, verdict, tuple(says), **more)
+
+
+def named(exercise: Exercise, mistake: Mistake, **more: str) -> Report:
+    """The report on a misconception."""
+    see = passage(exercise, mistake.see)
+    return report(exercise, "mistake", mistake.says, see=see, mistake=mistake.name, **more)
+
+
+def memory(exercise: Exercise) -> Report:
+    """The report where memory ran out."""
+    return report(
+        exercise, "memory", "Your code asks for more memory than a check may take. Which tensor is so large, and why?"
+    )
+
+
+def stopped(exercise: Exercise, ended: isolation.Ended[Any]) -> Report:
+    """What is to be said of code that did not return."""
+    while_ = f" while this was checked: {ended.reached}" if ended.reached else ""
+    if ended.how == "endless":
+        after = f"after {ended.limit:.3g} seconds of running time"
+        says = [f"Your code was stopped {after}{while_}. Is there a loop without end?"]
+        if ended.abandoned:
+            says.append("It could not be stopped, and goes on in the background: restart the kernel.")
+        return report(exercise, "endless", *says)
+    if ended.how == "memory":
+        return memory(exercise)
+    if ended.how == "swarm":
+        return report(exercise, "crashed", f"Your code begins one process after another{while_}.")
+    with_ = f", with {shortened(ended.reason)}" if ended.reason else ""
+    says = [f"Your code ended the whole process{while_}{with_}. Did it take too much memory, or call exit?"]
+    return report(exercise, "crashed", *says)
+
+
+def shortened(text: str) -> str:
+    """At most 200 signs of a text."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def not_finished(exercise: Exercise, error: NotImplementedError, answer: Any, stage: str = "") -> Report:
+    """What is to be said where a stub's NotImplementedError is left: nothing was attempted, or what is missing.
+
+    Args:
+        exercise: its declaration.
+        error: what was raised.
+        answer: what was handed in.
+        stage: what failed, where other calls have returned before.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if not _is_ours(frame.f_code.co_filename)]
+    if not frames:
+        return report(exercise, "todo", NOT_YET)
+    raising = frames[-1].f_code
+    if inspect.isclass(answer):
+        codes = [part.__code__ for part in vars(answer).values() if inspect.isfunction(part)]
+    else:
+        codes = [frames[0].f_code]
+    begun = raising not in codes or any(not _is_stub(code) for code in codes)
+    if not begun and not stage:
+        return report(exercise, "todo", NOT_YET)
+    name = raising.co_qualname.rpartition("<locals>.")[2]
+    after = f", {stage}" if stage else ""
+    says = f"You have begun. What is still missing: `{name}` raises NotImplementedError{after}."
+    return report(exercise, "unfinished", says)
+
+
+def _is_stub(code: CodeType) -> bool:
+    """Whether a function does nothing but what stubs do."""
+    return set(code.co_names) <= {"super", "__init__", "NotImplementedError"}
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file belongs to the library or to PyTorch."""
+    parents = Path(file).parents
+    return _LIBRARY in parents or _TORCH in parents
+
+
+def told_error(error: Exception) -> str:
+    """An exception with the learner's line that it passed last."""
+    text = f"{type(error).__name__}: {text_of(error).strip().partition(chr(10))[0][:300]}".removesuffix(": ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not _is_ours(frame.filename):
+            line = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
+            return f"{text} (line {frame.lineno}: `{line}`)" if line else f"{text} (line {frame.lineno})"
+    return text
+
+
+def raised(exercise: Exercise, error: Exception, printed: str) -> Report:
+    """The report on an exception."""
+    return report(exercise, "raised", told_error(error), printed=printed)
+
+
+def unknown(
+    exercise: Implement,
+    calls: list[Call],
+    right: list[Outcome],
+    given: list[Outcome],
+    wrong: list[int],
+    found: list[Difference | None],
+    printed: str,
+) -> Report:
+    """A mistake without a name: the stage that fails, and the smallest input that shows it."""
+    stage = calls[wrong[0]].stage
+    number = min((n for n in wrong if calls[n].stage == stage), key=lambda n: (size(calls[n].case), n))
+    one, different, error = calls[number], found[number], given[number].error
+    assert different is not None
+    at = f"It fails {stage}" + ("" if wrong[0] < len(calls) // len(exercise.dtypes) else f", in {one.dtype}")
+    shown = shown_input(exercise, one.case)
+    if isinstance(error, Complaint):
+        return report(exercise, "shape", f"{str(error)[0].upper()}{str(error)[1:]}.", printed=printed)
+    if error is not None:
+        return replace(raised(exercise, error, printed), says=(f"{at}: {told_error(error)}",), shown=shown)
+    if right[number].error is not None:
+        wanted = right[number].error
+        says = f"{at}: a {type(wanted).__name__} should be raised, and your code returns {kind(given[number].result)}."
+        return report(exercise, "type", says, shown=shown, printed=printed)
+    shown = "\n".join(filter(None, [shown, different.shown]))
+    if different.what == "value" and one.dtype == torch.float64 and right[number].versus(given[number], 1e-4) is None:
+        says = f"{at}: nearly right, but off by more than rounding. Is something rounded, or turned into another type?"
+        return report(exercise, "differs", says, shown=shown, printed=printed)
+    verdict: Verdict = "differs" if different.what == "value" else different.what
+    return report(exercise, verdict, f"{at}: {different.says}.", shown=shown, printed=printed)
+
+
+def shown_input(exercise: Implement, one: Case) -> str:
+    """The arguments of a call, a line each: small ones whole, others by their shape."""
+    lines = []
+    for name, argument in zip(names_of(exercise, one), [*one.args, *one.kwargs.values()], strict=True):
+        if isinstance(argument, Tensor | np.ndarray):
+            numbers = torch.as_tensor(argument)
+            if numbers.numel() <= SHOWN // 2:
+                text = str([[round(x, 2) if isinstance(x, float) else x for x in row] if isinstance(row, list) else row
+                            for row in numbers.tolist()] if numbers.ndim else numbers.item())  # fmt: skip
+                text = text if numbers.dtype != torch.bool else text.replace("True", "T").replace("False", "·")
+            else:
+                text = f"shape {tuple(numbers.shape)}"
+        else:
+            text = repr(argument)[:100]
+        lines.append(f"{name} = {text}")
+    return "\n".join(lines)
+
+
+def told(answer: Any) -> str:
+    """A prediction as it is repeated to who gave it."""
+    text = repr(answer)
+    return f"`{text}`" if len(text) <= 60 and "\n" not in text else kind(answer)
+
+
+def measured_value(value: Any) -> str:
+    """A measured value in few digits."""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
