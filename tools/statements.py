@@ -45,14 +45,14 @@ def renew(path: Path, exercises: list[Exercise]) -> bool:
     cells = notebook.cells
     behind = len(cells)
     for exercise in exercises:
-        label, start, end = f":label: ex-{exercise.id}\n", START.format(exercise.id), END
+        label, start = f":label: ex-{exercise.id}\n", START.format(exercise.id)
         at = next((number for number, cell in enumerate(cells) if label in cell.source), None)
         if at is None:
             cells[behind:behind] = new_cells(exercise)
             behind += 5
             continue
-        first = next(number for number, cell in enumerate(cells) if cell.source.startswith(start))
-        behind = next(number for number, cell in enumerate(cells) if number > first and cell.source == end) + 1
+        first = next(number for number, cell in enumerate(cells) if start in cell.source)
+        behind = next(number for number, cell in enumerate(cells) if number > first and END in cell.source) + 1
         [old] = re.findall(rf"````\{{exercise\}} [^\n]*\n{label}.*?\n````", cells[at].source, re.S)
         cells[at].source = cells[at].source.replace(old, statement(exercise))
         for cell in cells[first:behind]:
@@ -124,7 +124,9 @@ def solved(source: str, solution: str) -> str:
     ends = [node.end_lineno for node in ast.parse(source).body if last_name(node) == name]
     if len(ends) < times:
         return source
-    return "\n".join([solution, *source.splitlines()[ends[times - 1] :]])
+    lines = source.splitlines(keepends=True)
+    end = ends[times - 1]
+    return solution + ("\n" if lines[end - 1].endswith("\n") else "") + "".join(lines[end:])
 
 
 if __name__ == "__main__":
