@@ -31,13 +31,14 @@ def test_stubs_begin_as_solutions_do(chapter: str) -> None:
         if isinstance(exercise, Debug):
             assert exercise.given_code.strip() in stub, exercise.id
         elif exercise.solution and not isinstance(exercise, Predict):
-            given = _signatures(ast.parse(stub))
-            assert given
-            assert given <= _signatures(ast.parse(exercise.solution)), exercise.id
+            given, wanted = _signatures(ast.parse(stub)), _signatures(ast.parse(exercise.solution))
+            both = given.keys() & wanted.keys()
+            assert both, exercise.id
+            assert {name: given[name] for name in both} == {name: wanted[name] for name in both}, exercise.id
 
 
-def _signatures(tree: ast.AST) -> set[str]:
-    return {f"{node.name}({ast.unparse(node.args)})" for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+def _signatures(tree: ast.AST) -> dict[str, str]:
+    return {node.name: ast.unparse(node.args) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.fixture

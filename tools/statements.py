@@ -121,7 +121,7 @@ def solved(source: str, solution: str) -> str:
     """A cell that begins with a solution, with the solution as it is declared now; what the cell shows of it stays."""
     name = last_name(ast.parse(solution).body[-1])
     times = sum(last_name(node) == name for node in ast.parse(solution).body)
-    ends = [node.end_lineno for node in ast.parse(source).body if last_name(node) == name]
+    ends = [node.end_lineno or 0 for node in ast.parse(source).body if last_name(node) == name]
     if len(ends) < times:
         return source
     lines = source.splitlines(keepends=True)
