@@ -54,6 +54,10 @@ def _constant(draw: Draw) -> Iterator[Case]:
     yield case(torch.full((1, 2, 3), 0.5, dtype=draw.dtype), draw.normal(3), draw.normal(3))
 
 
+def _other_epsilon(draw: Draw) -> Iterator[Case]:
+    yield case(0.1 * draw.normal(1, 2, 3), draw.normal(3), draw.normal(3), 0.01)
+
+
 def _single(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(1, 1, 4), draw.normal(4), draw.normal(4))
 
@@ -107,6 +111,7 @@ EXERCISES = read(
                 Stage("with a learned scale and shift", _learned, gradients=True),
                 Stage("for tiny numbers", _small),
                 Stage("for a token of equal numbers", _constant),
+                Stage("for another epsilon", _other_epsilon),
             ),
         },
         "layers-debug": {

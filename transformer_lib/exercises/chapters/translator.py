@@ -80,8 +80,9 @@ def _fullest(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     batches = []
     while order:
         fit = [n for n in range(1, len(order) + 1) if n * lengths[order[n - 1]] <= max_tokens]
-        batches.append(order[: max(fit)])
-        order = order[max(fit) :]
+        size = max(fit, default=1)
+        batches.append(order[:size])
+        order = order[size:]
     return batches
 
 
@@ -89,6 +90,11 @@ def _lengths(draw: Draw) -> Iterator[Case]:
     yield case([5, 2, 4, 2, 3], 8)
     for n, room in ((9, 12), (17, 24), (30, 40)):
         yield case(draw.integers(n, low=1, high=11).tolist(), room)
+
+
+def _too_long(draw: Draw) -> Iterator[Case]:
+    yield case([12, 9], 8)
+    yield case([3, 12, 2, 9], 8)
 
 
 # ---- The loss.
@@ -118,6 +124,10 @@ def _other_padding(draw: Draw) -> Iterator[Case]:
 
 def _certain(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(2, 3, 5), torch.tensor([[3, 1, 0], [4, 0, 0]]), 0.0, 0)
+
+
+def _large(draw: Draw) -> Iterator[Case]:
+    yield case(draw.normal(2, 3, 5, scale=1000.0), torch.tensor([[3, 1, 0], [4, 2, 1]]), 0.1, 0)
 
 
 # ---- A mean of means.
@@ -215,6 +225,7 @@ EXERCISES = read(
             "reference": _fullest,
             "stages": (
                 Stage("for sentences of different lengths", _lengths),
+                Stage("for sentences longer than a batch", _too_long),
                 Stage("for no sentences", lambda draw: [case([], 10)]),
             ),
             "dtypes": (torch.float64,),
@@ -227,6 +238,7 @@ EXERCISES = read(
                 Stage("with padding", _padded, gradients=True),
                 Stage("with another number for the padding", _other_padding),
                 Stage("without smoothing", _certain),
+                Stage("for logits in the thousands", _large, gradients=True),
             ),
         },
         "translator-mean": {

@@ -153,7 +153,10 @@ EXERCISES = read(
     {
         "why-vectors": {
             "reference": _looked_up,
-            "stages": (Stage("for a few words", _words), Stage("for a word that comes twice", _repeated_words)),
+            "stages": (
+                Stage("for a few words", _words, gradients=True),
+                Stage("for a word that comes twice", _repeated_words),
+            ),
         },
         "why-gradient": {
             "reference": _by_autograd,
@@ -197,6 +200,7 @@ EXERCISES = read(
                 Stage("for two and three words", _lengths(2, 3)),
                 Stage("for more words", _lengths(5, 7, 13)),
                 Stage("for powers of two", _lengths(4, 8, 16)),
+                Stage("for a single word", _lengths(1)),
             ),
             "dtypes": (torch.float64,),
         },
