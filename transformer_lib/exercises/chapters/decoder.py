@@ -43,8 +43,8 @@ class _Library(nn.Module):
 
 
 def _through(answer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
-    built = _made(answer, _Library, x.size(-1), 2, 7, dtype=x.dtype)
-    return built(x, memory, memory_mask)
+    built = _made(answer, _Library, x.size(-1), x.size(-1) // 2, 7, dtype=x.dtype)
+    return built.train()(x, memory, memory_mask)  # nothing is to be dropped
 
 
 def _unmasked(draw: Draw) -> Iterator[Case]:
@@ -151,6 +151,7 @@ def _script(draw: Draw, *ends: int | None, length: int = 8) -> Tensor:
 
 def _one_sentence(draw: Draw) -> Iterator[Case]:
     yield case(_script(draw, 2, length=5), 5)
+    yield case(_script(draw, 0, length=3), 3)
 
 
 def _several(draw: Draw) -> Iterator[Case]:
@@ -161,6 +162,7 @@ def _several(draw: Draw) -> Iterator[Case]:
 def _cut_off(draw: Draw) -> Iterator[Case]:
     yield case(_script(draw, None, length=4), 3)
     yield case(_script(draw, 1, None, 3), 5)
+    yield case(_script(draw, None, None, length=2), 1)
 
 
 # ---- A wrong word.

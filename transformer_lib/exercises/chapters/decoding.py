@@ -75,9 +75,18 @@ def _tables(draw: Draw) -> Iterator[Case]:
     # The second best ends at once, and the best ends later, and better.
     rows[0], rows[1] = [0.02, 0.6, 0.1, 0.28], [0.01, 0.04, 0.05, 0.9]
     yield case(torch.tensor(rows, dtype=torch.float64).log(), 2, 3)
+    # The best text is far ahead, and would end in the step after the last.
+    rows[0], rows[1] = [0.02, 0.8, 0.1, 0.08], [0.01, 0.02, 0.03, 0.94]
+    yield case(torch.tensor(rows, dtype=torch.float64).log(), 2, 1)
     # The end is likely, so beams end on the way.
     for beams in (2, 3):
         yield case(_table(draw, 6, 0.1, end=0.4), beams, 4)
+
+
+def _few_and_many(draw: Draw) -> Iterator[Case]:
+    yield case(_table(draw, 4, 0.3), 1, 3)
+    yield case(_table(draw, 4, 0.2), 6, 1)  # fewer continuations than beams
+    yield case(_table(draw, 4, 0.2), 6, 3)
 
 
 # ---- A reward.
@@ -113,6 +122,19 @@ def _distributions(draw: Draw) -> Iterator[Case]:
 def _extreme_p(draw: Draw) -> Iterator[Case]:
     yield case(_distinct(draw, 5), 1e-6)
     yield case(0.3 * _distinct(draw, 3, 4), 1.0)
+    yield case(_distinct(draw, 2, 1), 0.5)
+
+
+def _large_logits(draw: Draw) -> Iterator[Case]:
+    yield case(1000.0 + _distinct(draw, 5), 0.8)
+    yield case(0.3 * _distinct(draw, 2, 6) - 1000.0, 0.6)
+
+
+def _one_ahead(draw: Draw) -> Iterator[Case]:
+    logits = _distinct(draw, 5)
+    logits[draw.integers(1, high=5)] += 60.0
+    yield case(logits, 0.9)
+    yield case(logits, 1.0)
 
 
 # ---- Greedy in other words.
@@ -185,7 +207,7 @@ def use_cache(
         own = {name: copy(part) for name, part in vars(answer).items() if isinstance(part, list | dict)}
         answer = type(answer.__name__, (answer,), own)
     cache, other = answer(), answer()
-    found: list[list[Any]] = []
+    found: list[list[Any]] = [] if two_caches else [[cache.length]]
     start = 0
     for number, size in enumerate(sizes):
         part = slice(start, start + size)
@@ -217,6 +239,11 @@ def _in_parts(draw: Draw) -> Iterator[Case]:
 def _reordered(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(2, 3, 3, 1), draw.normal(2, 3, 3, 1), [2, 1], torch.tensor([1, 0]))
     yield case(draw.normal(3, 4, 6, 5), draw.normal(3, 4, 6, 5), [3, 2, 1], torch.tensor([2, 0, 0]))
+
+
+def _other_numbers(draw: Draw) -> Iterator[Case]:
+    yield case(draw.normal(1, 2, 3, 1), draw.normal(1, 2, 3, 1), [2, 1], torch.tensor([0, 0]))
+    yield case(draw.normal(3, 2, 4, 2), draw.normal(3, 2, 4, 2), [1, 2, 1], torch.tensor([2]))
 
 
 def _side_by_side(draw: Draw) -> Iterator[Case]:
@@ -251,7 +278,10 @@ EXERCISES = read(
     {
         "decoding-beam-search": {
             "reference": beam_texts,
-            "stages": (Stage("for a table of log-probabilities", _tables),),
+            "stages": (
+                Stage("for a table of log-probabilities", _tables),
+                Stage("for one beam, and for more beams than tokens", _few_and_many),
+            ),
             "ready_made": (lib.beam_search, lib.greedy),
             "dtypes": (torch.float64,),
         },
@@ -280,6 +310,8 @@ EXERCISES = read(
                 Stage("for one distribution", _one_distribution),
                 Stage("for several distributions at once", _distributions),
                 Stage("for very small p, and for p = 1", _extreme_p),
+                Stage("with very large logits", _large_logits),
+                Stage("where one token has nearly all of the probability", _one_ahead),
             ),
             "ready_made": (lib.top_p_filter, lib.top_k_filter, lib.sample),
         },
@@ -289,6 +321,7 @@ EXERCISES = read(
             "stages": (
                 Stage("for one distribution", _some),
                 Stage("for several distributions at once", _several),
+                Stage("with very large logits", _large_logits),
                 Stage("for m = 1", lambda draw: [case(_distinct(draw, 5), 1.0)]),
                 Stage("for m = 0", lambda draw: [case(_distinct(draw, 6), 0.0)]),
             ),
@@ -301,6 +334,7 @@ EXERCISES = read(
                 Stage("token by token", _token_by_token),
                 Stage("with several tokens at once", _in_parts),
                 Stage("after the sequences are reordered", _reordered),
+                Stage("for more or fewer sequences than before", _other_numbers),
                 Stage("beside a second cache", _side_by_side),
             ),
             "ready_made": (lib.KVCache, lib.DecoderCache),
