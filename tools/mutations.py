@@ -5,24 +5,28 @@
 
 A mutant is a solution with one change: another operator, another axis or number, a call or a statement left out, two
 arguments exchanged. The checker should accept none that behaves otherwise. An accepted mutant is compared with the
-solution on many further inputs; where they agree on all of them it is printed, for a person to judge.
+solution on many further inputs; where they agree on all of them it is printed, for a person to judge. Of the others it
+is counted how much the checker tells: which mistake it is, which property is broken, an exception or a wrong form, or
+no more than the smallest input that fails. The changes that are told no more are printed, the most frequent first.
 """
 
 import ast
 import copy
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import examine, exercises, find
 from transformer_lib.exercises.engine import isolation, reading
 from transformer_lib.exercises.engine.exercise import Implement
 from transformer_lib.exercises.engine.reading import Answer
+from transformer_lib.exercises.engine.report import Report, Tier
 from transformer_lib.exercises.engine.running import calls_of, outcome_of
 
 ROOT = Path(__file__).parent.parent
@@ -81,6 +85,11 @@ class Verdict:
     mutant: Mutant
     how: str  # the checker's verdict
     equal: bool  # on all further inputs; meaningless where it was rejected
+    report: Report | None = None  # what the checker said, where it came so far
+
+    @property
+    def tier(self) -> Tier:
+        return "form" if self.report is None else self.report.tier
 
     @property
     def missed(self) -> bool:
@@ -222,18 +231,18 @@ def campaign(exercise: Implement, at_most: int | None = None) -> list[Verdict]:
     verdicts = []
     for one, mutant in tried:
 
-        def work(mark: isolation.Mark, one: Any = one, mutant: Mutant = mutant) -> tuple[str, bool]:
+        def work(mark: isolation.Mark, one: Any = one, mutant: Mutant = mutant) -> tuple[str, bool, Report | None]:
             changed = [replace(s, node=mutant.node) if s is one else s for s in answer.statements]
             try:
                 wrong = replace(answer, statements=tuple(changed)).load()
             except Exception as error:
-                return type(error).__name__, False
-            how = examine(limited, wrong, isolated=False).verdict
-            return how, how == "passed" and _equal(exercise, right, wrong)
+                return type(error).__name__, False, None
+            report = examine(limited, wrong, isolated=False)
+            passed = report.verdict == "passed"
+            return report.verdict, passed and _equal(exercise, right, wrong), report
 
         ended = isolation.run(work, SECONDS)
-        how, equal = ended.value if ended.value is not None else (ended.how, False)
-        verdicts.append(Verdict(mutant, how, equal))
+        verdicts.append(Verdict(mutant, *(ended.value if ended.value is not None else (ended.how, False, None))))
     return verdicts
 
 
@@ -249,6 +258,8 @@ def _equal(exercise: Implement, right: Any, wrong: Any) -> bool:
 def main() -> None:
     chosen = [find(name) for name in sys.argv[1:]] or list(exercises().values())
     rejected = accepted = missed = 0
+    tiers: Counter[str] = Counter()
+    untold: Counter[str] = Counter()
     for exercise in chosen:
         if not isinstance(exercise, Implement):
             continue
@@ -257,13 +268,29 @@ def main() -> None:
         accepted += sum(one.how == "passed" for one in verdicts)
         missed += sum(one.missed for one in verdicts)
         noticed = sum(one.how != "passed" for one in verdicts)
-        print(f"{exercise.id}: {len(verdicts)} mutants, {noticed} rejected", flush=True)
+        told: Counter[str] = Counter(one.tier for one in verdicts if one.how not in ("passed", "todo"))
+        tiers += told
+        untold.update(_sort(one) for one in verdicts if one.how == "differs" and one.tier == "input")
+        print(f"{exercise.id}: {len(verdicts)} mutants, {noticed} rejected; {_shares(told)}", flush=True)
         for one in verdicts:
             if one.how in ("passed", "todo"):
                 print(f"    {'MISSED' if one.missed else one.how}  {one.mutant.change}", flush=True)
+            elif one.how == "differs" and one.tier == "input":
+                print(f"    untold  {one.mutant.change}", flush=True)
     changed = rejected + missed
     print(f"{rejected + accepted} mutants; {accepted - missed} equal; {rejected} of the {changed} others rejected")
-    print(f"score {100 * rejected / max(changed, 1):.2f} %")
+    print(f"score {100 * rejected / max(changed, 1):.2f} %; {_shares(tiers)}")
+    for change, count in untold.most_common(30):
+        print(f"{count:5} × told no more than the input: {change}")
+
+
+def _shares(told: Counter[str]) -> str:
+    return ", ".join(f"{tier} {100 * told[tier] / max(told.total(), 1):.0f} %" for tier in get_args(Tier))
+
+
+def _sort(one: Verdict) -> str:
+    """A change without its line."""
+    return one.mutant.change.partition(": ")[2]
 
 
 if __name__ == "__main__":

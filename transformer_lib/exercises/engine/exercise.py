@@ -1,7 +1,8 @@
 """What an exercise is: a declaration that the checker, the command line, the pages and the tests read."""
 
+import contextlib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -249,6 +250,35 @@ class Explore(Exercise):
     expects: str
 
 
+class _Tampering:
+    """What is changed in the weights that :func:`with_weights` copies in, to see whether a layer uses them.
+
+    Attributes:
+        names: of the parameters of the layers that were built last.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self._changed = ""
+
+    @contextlib.contextmanager
+    def tampering(self, parameter: str) -> Iterator[None]:
+        """Every layer that is built inside has other numbers in this parameter."""
+        self._changed = parameter
+        try:
+            yield
+        finally:
+            self._changed = ""
+
+    def weight(self, name: str, drawn: Tensor) -> Tensor:
+        """What a parameter gets instead of what was drawn for it."""
+        self.names[name] = None
+        return drawn + Draw(1, drawn.dtype).normal(*drawn.shape) if name == self._changed else drawn
+
+
+TAMPERING = _Tampering()
+
+
 def with_weights(
     answer: Any, reference: Any, *args: Any, dtype: torch.dtype, seed: int = 0, **kwargs: Any
 ) -> nn.Module:
@@ -270,7 +300,8 @@ def with_weights(
     """
     right = reference(*args, **kwargs).to(dtype)
     draw = Draw(seed, dtype)
-    weights = {name: draw.normal(*tensor.shape, scale=0.5) for name, tensor in right.named_parameters()}
+    drawn = {name: draw.normal(*tensor.shape, scale=0.5) for name, tensor in right.named_parameters()}
+    weights = {name: TAMPERING.weight(name, tensor) for name, tensor in drawn.items()}
     built = answer(*args, **kwargs)
     if not isinstance(built, nn.Module):
         raise Complaint(f"an nn.Module is expected; got {type(built).__name__}")

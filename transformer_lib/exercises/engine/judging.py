@@ -24,7 +24,9 @@ from transformer_lib.exercises.engine.exercise import (
     Predict,
     call,
 )
-from transformer_lib.exercises.engine.recognizing import recognized
+from transformer_lib.exercises.engine.laws import Broken, broken
+from transformer_lib.exercises.engine.probing import Trial
+from transformer_lib.exercises.engine.recognizing import Recognition, recognized
 from transformer_lib.exercises.engine.report import Report
 from transformer_lib.exercises.engine.running import (
     Call,
@@ -34,6 +36,7 @@ from transformer_lib.exercises.engine.running import (
     leaves,
     names_of,
     outcome_of,
+    size,
     text_of,
 )
 from transformer_lib.exercises.engine.watching import READY_MADE, Watch
@@ -125,7 +128,7 @@ def _predict(exercise: Predict, answer: Any) -> Report:
     for mistake in exercise.mistakes:
         wrong = mistake.wrong() if callable(mistake.wrong) else mistake.wrong
         if _alike(_plain(wrong), given, exercise.atol):
-            return wording.named(exercise, mistake)
+            return wording.named(exercise, Recognition(mistake, sure=True))
     found = difference(expected, given, exercise.atol, "your answer")
     if found is not None and found.what in ("type", "length", "dtype", "shape"):
         return wording.report(exercise, "type", f"Answer with {exercise.expects}; you gave {wording.told(answer)}.")
@@ -225,10 +228,10 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         ):
             says = f"{wording.NOT_YET} The code still does what it did when it was given to you."
             return wording.report(exercise, "todo", says)
-    if wrong:
-        mistake = recognized(exercise, calls, right, given, wrong)
-        if mistake is not None:
-            return wording.named(exercise, mistake, printed=printed)
+    mistake = recognized(exercise, calls, right, given, wrong) if wrong else None
+    if mistake is not None:
+        law = None if mistake.sure else _law(exercise, answer, calls, right, given, wrong)
+        return wording.named(exercise, mistake, law, printed)
     if is_memory(given[-1].error):
         return wording.memory(exercise)
     if isinstance(given[-1].error, RecursionError):
@@ -246,7 +249,8 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
             says = f"Your code changes its input `{outcome.changed}`, which the gradient still needs."
             return wording.report(exercise, "input", says, printed=printed)
     if wrong:
-        return wording.unknown(exercise, calls, right, given, wrong, found, printed)
+        law = _law(exercise, answer, calls, right, given, wrong)
+        return wording.unknown(exercise, calls, right, given, wrong, found, law, printed)
     if changed := next((outcome.changed for outcome in given if outcome.changed), ""):
         says = f"The result is right, but your code changes its input `{changed}`, which its caller may still need."
         return wording.report(exercise, "input", says, printed=printed)
@@ -258,6 +262,20 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         return wording.report(exercise, "seed", says, printed=printed)
     mark("its time", 4 * limit)
     return wording.report(exercise, "passed", *_proved(exercise, calls, answer), printed=printed)
+
+
+def _law(
+    exercise: Implement, answer: Any, calls: list[Call], right: list[Outcome], given: list[Outcome], wrong: list[int]
+) -> Broken | None:
+    """The property that an answer breaks in the stage that fails first."""
+    stage, dtype = calls[wrong[0]].stage, calls[wrong[0]].dtype
+    trials = [Trial(calls[n], right[n], given[n]) for n in wrong if (calls[n].stage, calls[n].dtype) == (stage, dtype)]
+    trials.sort(key=lambda trial: size(trial.call.case))
+    if trials[0].right.error or trials[0].given.error:
+        return None
+    every = [Trial(*one) for one in zip(calls, right, given, strict=False)]
+    with Watch((), ()).watching():
+        return broken(exercise, answer, [one for one in trials if not (one.right.error or one.given.error)], every)
 
 
 def _misfit(exercise: Implement, answer: Any) -> str:

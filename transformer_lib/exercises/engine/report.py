@@ -28,6 +28,9 @@ Verdict = Literal[
     "crashed",
     "goal",  # an open experiment that is not there yet
 ]
+#: What a failing check tells: the mistake; the property that is broken; an exception, a wrong type or shape, or how the
+#: code behaves; the smallest input on which it fails, and no more.
+Tier = Literal["named", "law", "form", "input"]
 
 _LOOKS: dict[str, tuple[str, str]] = {"todo": ("○", "#7f7f7f"), "passed": ("✓", "#2b8a57"), "mistake": ("→", "#b9770e")}
 _FAILED = ("✗", "#c0392b")
@@ -47,6 +50,7 @@ class Report:
         printed: what the answer printed while it was checked.
         mistake: the name of the misconception, where one was recognized.
         note: what else is to be known, about the check and not about the answer.
+        law: the name of the property that the answer breaks, where one was found; see :mod:`laws`.
     """
 
     exercise: str
@@ -58,6 +62,16 @@ class Report:
     printed: str = ""
     mistake: str = ""
     note: str = ""
+    law: str = ""
+
+    @property
+    def tier(self) -> Tier:
+        """How much a check that failed tells."""
+        if self.mistake:
+            return "named"
+        if self.law:
+            return "law"
+        return "input" if self.verdict == "differs" else "form"
 
     @property
     def mark(self) -> str:

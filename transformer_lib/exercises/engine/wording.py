@@ -15,7 +15,9 @@ from torch import Tensor
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises.engine import isolation
 from transformer_lib.exercises.engine.comparing import SHOWN, Difference, kind
-from transformer_lib.exercises.engine.exercise import Case, Complaint, Exercise, Implement, Mistake
+from transformer_lib.exercises.engine.exercise import Case, Complaint, Exercise, Implement
+from transformer_lib.exercises.engine.laws import Broken
+from transformer_lib.exercises.engine.recognizing import Recognition
 from transformer_lib.exercises.engine.report import Report, Verdict
 from transformer_lib.exercises.engine.running import Call, Outcome, names_of, size, text_of
 
@@ -41,10 +43,12 @@ def report(exercise: Exercise, verdict: Verdict, *says: str, **more: str) -> Rep
     return Report(exercise.id, exercise.title, verdict, tuple(says), **more)
 
 
-def named(exercise: Exercise, mistake: Mistake, **more: str) -> Report:
-    """The report on a misconception."""
-    see = passage(exercise, mistake.see)
-    return report(exercise, "mistake", mistake.says, see=see, mistake=mistake.name, **more)
+def named(exercise: Exercise, found: Recognition, law: Broken | None = None, printed: str = "") -> Report:
+    """The report on a misconception, as certain as it is."""
+    see = passage(exercise, found.mistake.see)
+    says = found.mistake.says if found.sure else f"This looks like: {found.mistake.says}"
+    more = {"printed": printed, "law": law.law if law else ""}
+    return report(exercise, "mistake", says, *([law.says] if law else []), see=see, mistake=found.mistake.name, **more)
 
 
 def memory(exercise: Exercise) -> Report:
@@ -136,6 +140,7 @@ def unknown(
     given: list[Outcome],
     wrong: list[int],
     found: list[Difference | None],
+    law: Broken | None,
     printed: str,
 ) -> Report:
     """A mistake without a name: the stage that fails, and the smallest input that shows it."""
@@ -154,11 +159,11 @@ def unknown(
         says = f"{at}: a {type(wanted).__name__} should be raised, and your code returns {kind(given[number].result)}."
         return report(exercise, "type", says, shown=shown, printed=printed)
     shown = "\n".join(filter(None, [shown, different.shown]))
-    if different.what == "value" and one.dtype == torch.float64 and right[number].versus(given[number], 1e-4) is None:
-        says = f"{at}: nearly right, but off by more than rounding. Is something rounded, or turned into another type?"
-        return report(exercise, "differs", says, shown=shown, printed=printed)
     verdict: Verdict = "differs" if different.what == "value" else different.what
-    return report(exercise, verdict, f"{at}: {different.says}.", shown=shown, printed=printed)
+    more = [law.says] if law else []
+    return report(
+        exercise, verdict, f"{at}: {different.says}.", *more, shown=shown, printed=printed, law=law.law if law else ""
+    )
 
 
 def shown_input(exercise: Implement, one: Case) -> str:
