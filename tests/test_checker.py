@@ -31,6 +31,7 @@ from transformer_lib.exercises.engine.exercise import (
     Mistake,
     Predict,
     Stage,
+    call,
     case,
     with_weights,
 )
@@ -472,6 +473,81 @@ def test_a_class_is_checked_with_weights_copied_in() -> None:
     assert "more.weight" in examine(LAYER, More).says[0]
     assert "an nn.Module is expected" in examine(LAYER, lambda width: 3).says[0].replace("An", "an")
     assert examine(LAYER, Mine(3)).verdict == "signature"
+
+
+# ---- What no right answer does.
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.layer_norm(x, x.shape[-1:]),
+        lambda x: torch.native_layer_norm(x, x.shape[-1:], None, None, 1e-5)[0],
+        lambda x: torch.ops.aten.native_layer_norm.default(x, x.shape[-1:], None, None, 1e-5)[0],
+        lambda x: torch.instance_norm(x[None], None, None, None, None, True, 0.1, 1e-5, False)[0],
+        lambda x: torch.rms_norm(x, x.shape[-1:]),
+    ],
+    ids=["torch", "native", "aten", "instance", "rms"],
+)
+def test_ready_made_norms_by_any_name(function: Callable[[Tensor], Tensor]) -> None:
+    unwanted = (F.layer_norm, F.rms_norm, nn.LayerNorm, nn.RMSNorm)
+    plain = replace(LAYER, probe=lambda answer, x: answer(x), ready_made=unwanted, reference=lambda x: x + 1)
+    report = examine(plain, lambda x: x + 1 + 0 * function(x), isolated=False)
+    assert report.verdict == "ready-made"
+
+
+def test_ready_made_attention_by_an_inner_name() -> None:
+    def answer(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Any:
+        torch._scaled_dot_product_attention_math(query, key, value)
+        return right(query, key, value, mask)
+
+    assert verdict(answer).verdict == "ready-made"
+
+
+def _lists(draw: Draw) -> Iterator[Case]:
+    yield case([3, 1, 2], {"a": 1})
+    yield case([5, 4], {"b": 2})
+
+
+LISTS = replace(LAYER, probe=call, reference=lambda numbers, counts: sorted(numbers),
+                stages=(Stage("for lists", _lists),), mistakes=())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (lambda numbers, counts: numbers.sort() or numbers, "numbers"),
+        (lambda numbers, counts: [sorted(numbers), numbers.append(1)][0], "numbers"),
+        (lambda numbers, counts: [sorted(numbers), counts.update(a=7)][0], "counts"),
+        (lambda numbers, counts: [sorted(numbers), counts.clear()][0], "counts"),
+    ],
+)
+def test_lists_and_dictionaries_are_not_to_be_changed(answer: Any, name: str) -> None:
+    report = examine(LISTS, answer, isolated=False)
+    assert (report.verdict, name in report.says[0]) == ("input", True), report
+    assert examine(LISTS, LISTS.reference, isolated=False).verdict == "passed"
+    assert examine(replace(LISTS, reference=answer), answer, isolated=False).verdict == "passed"  # as the book's does
+
+
+def test_changes_by_data_are_noticed() -> None:
+    def change(query: Tensor, output: Tensor, weights: Tensor) -> Any:
+        query.data.add_(1)
+        return output, weights
+
+    assert verdict(then(change)).verdict == "input"
+
+
+def test_what_is_kept_from_call_to_call_is_noticed() -> None:
+    kept: dict[str, int] = {}
+
+    def answer(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Any:
+        kept["calls"] = kept.get("calls", 0) + (mask is not None)
+        output, weights = right(query, key, value, mask)
+        return (output + 1 if kept["calls"] and mask is None else output), weights
+
+    report = verdict(answer)
+    assert report.verdict == "random"
+    assert "keeps something from one call to the next" in report.says[0]
 
 
 # ---- Predict and explore.

@@ -215,7 +215,7 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
                 return wording.not_finished(exercise, error, answer, one.stage if len(given) > 1 else "")
             if isinstance(error, RecursionError) or is_memory(error):
                 break  # it would be so in every further call, and take long
-        again = outcome_of(exercise, answer, calls[0])
+        again = _again(exercise, answer, calls, given)
     mark("", OWN)  # from here on it is the book's code that runs
     found = [r.versus(g, exercise.atol) for r, g in zip(right, given, strict=False)]
     wrong = [number for number, different in enumerate(found) if different is not None]
@@ -240,18 +240,19 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
     if watch.ready_made:
         names = ", ".join(f"`{name}`" for name in watch.ready_made)
         return wording.report(exercise, "ready-made", f"Your code calls {names}. Here you build that yourself.")
-    right_kind = found[0] is None or found[0].what == "value"
-    if right_kind and given[0].error is None and given[0].versus(again, exercise.atol) is not None:
-        says = "Called twice with the same input, your code gives two different results."
-        return wording.report(exercise, "random", says, printed=printed)
-    for outcome in given:
-        if outcome.changed and "inplace operation" in text_of(outcome.error):  # the gradient found out first
+    if again and all(one is None or one.what in ("value", "nan") for one in found[:1]):
+        return wording.report(exercise, "random", again, printed=printed)
+    for r, outcome in zip(right, given, strict=False):
+        # The gradient found out first, or is wrong for that alone.
+        late = outcome.error is None and difference(r.result, outcome.result, exercise.atol) is None
+        late = late and r.versus(outcome, exercise.atol) is not None
+        if outcome.changed and ("inplace operation" in text_of(outcome.error) or late):
             says = f"Your code changes its input `{outcome.changed}`, which the gradient still needs."
             return wording.report(exercise, "input", says, printed=printed)
     if wrong:
         law = _law(exercise, answer, calls, right, given, wrong)
         return wording.unknown(exercise, calls, right, given, wrong, found, law, printed)
-    if changed := next((outcome.changed for outcome in given if outcome.changed), ""):
+    if changed := next((g.changed for g, r in zip(given, right, strict=True) if g.changed and not r.changed), ""):
         says = f"The result is right, but your code changes its input `{changed}`, which its caller may still need."
         return wording.report(exercise, "input", says, printed=printed)
     if watch.seeds:
@@ -262,6 +263,22 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         return wording.report(exercise, "seed", says, printed=printed)
     mark("its time", 4 * limit)
     return wording.report(exercise, "passed", *_proved(exercise, calls, answer), printed=printed)
+
+
+def _again(exercise: Implement, answer: Any, calls: list[Call], given: list[Outcome]) -> str:
+    """What is said of code whose result changes when a call is made again; the first of each stage is."""
+    stages = {(one.stage, one.dtype): number for number, one in reversed(list(enumerate(calls[: len(given)])))}
+    for number in sorted(stages.values()):
+        before, later = given[number], outcome_of(exercise, answer, calls[number])
+        if before.error is not None or before.versus(later, exercise.atol) is None:
+            continue
+        if later.versus(outcome_of(exercise, answer, calls[number]), exercise.atol) is None:
+            return (
+                "Called again with the same input later, your code gives another result. It keeps something "
+                "from one call to the next."
+            )
+        return "Called twice with the same input, your code gives two different results."
+    return ""
 
 
 def _law(

@@ -209,8 +209,6 @@ _FUNCTIONS: Sequence[tuple[str, Callable[[Tensor], Tensor]]] = (
     ("1 minus the right one", lambda t: 1 - t),
     ("the right one without its signs", torch.abs),
     ("the right one with 0 in place of negative numbers", torch.relu),
-    ("the right one rounded to whole numbers", torch.round),
-    ("the right one cut off to whole numbers", torch.trunc),
     ("the right one, and a softmax too many", lambda t: t.softmax(-1)),
 )  # fmt: skip
 
@@ -424,7 +422,7 @@ def _beside_inputs(scene: Scene, found: list[Part]) -> str | None:
         if len(pairs) < len(found) or any(value is None for _, value in pairs):
             continue
         extra = _multiple([(part.given - part.expected, value, part) for part, value in pairs if value is not None])
-        if extra:
+        if extra and abs(2 * extra - round(2 * extra)) < 1e-6:
             more = "too much" if extra > 0 else "too little"
             return f"Your {name} is the right one with `{argument}` in it {abs(extra):.4g} times {more}."
         change = _multiple([(p.given - value, p.expected - value, p) for p, value in pairs if value is not None])
@@ -550,9 +548,13 @@ def _scaled_input(scene: Scene) -> str | None:
         if found is None or found[0] != "float" or not isinstance(value, Tensor | np.ndarray):
             continue
         factors = [_solved(scene, trial, number) for trial in scene.trials[:2]]
-        if factors[0] is None or any(one is None for one in factors):
+        known = [one for one in factors if one is not None]
+        if len(known) < len(factors):
             continue
-        return f"Your result is the right one for a `{name}` that is {factors[0]:.4g} times as large."
+        single = scene.wrong_parts(scene.first)[0].expected.numel() < 2  # which some factor always fits
+        if single and (len(known) < 2 or not math.isclose(known[0], known[1], rel_tol=1e-6)):
+            continue
+        return f"Your result is the right one for a `{name}` that is {known[0]:.4g} times as large."
     return None
 
 
@@ -618,15 +620,15 @@ def _insensitive(scene: Scene) -> str | None:
             continue
         right, yours = [one for one, _ in moved], [other for _, other in moved]
         if sum(map(bool, right)) >= (2 if _smooth(scene) else 3) and not any(yours):
-            return f"Your result does not change when `{name}` changes. It should."
+            return f"In the call below, your result does not change when `{name}` changes. It should."
         if not any(right) and sum(map(bool, yours)) >= 2:
-            return f"Your result changes when `{name}` changes. Here it should not."
+            return f"In the call below, your result changes when `{name}` changes. It should not."
     TAMPERING.names.clear()
     scene.right(Changes("as it is", {}))
     for parameter in list(TAMPERING.names):
         right_moved = _moves(scene, base_right, scene.tampered(scene.exercise.reference, parameter))
         if right_moved and _moves(scene, base_given, scene.tampered(scene.answer, parameter)) is False:
-            return f"Your result does not change when the weights `{parameter}` change. It should."
+            return f"In the call below, your result does not change when the weights `{parameter}` change. It should."
     return None
 
 

@@ -123,14 +123,22 @@ def outcome_of(exercise: Implement, answer: Any, one: Call) -> Outcome:
         outcome = Outcome(error=error)
     pairs = zip(names, [*lent_args, *lent_kwargs.values()], [*one.case.args, *one.case.kwargs.values()], strict=True)
     for name, lent, kept in pairs:
-        for one_lent, one_kept in zip(leaves(lent), leaves(kept), strict=False):
-            if (isinstance(one_kept, Tensor) and not torch.equal(_bits(one_lent), _bits(one_kept))) or (
-                isinstance(one_kept, np.ndarray) and not np.array_equal(one_lent, one_kept, equal_nan=True)
-            ):
-                outcome.changed = outcome.changed or name
-        if len(leaves(lent)) != len(leaves(kept)):
-            outcome.changed = outcome.changed or name
+        if not outcome.changed and not _unchanged(lent, kept):
+            outcome.changed = name
     return outcome
+
+
+def _unchanged(lent: Any, kept: Any) -> bool:
+    """Whether an argument still holds what it held: tensors, arrays, lists and dictionaries; not other objects."""
+    if isinstance(kept, Tensor):
+        return lent.shape == kept.shape and torch.equal(_bits(lent), _bits(kept))
+    if isinstance(kept, np.ndarray):
+        return np.array_equal(lent, kept, equal_nan=kept.dtype.kind in "fc")
+    if isinstance(kept, list | tuple):
+        return len(lent) == len(kept) and all(map(_unchanged, lent, kept))
+    if isinstance(kept, dict):
+        return list(lent) == list(kept) and all(_unchanged(lent[key], kept[key]) for key in kept)
+    return bool(lent == kept) if type(kept) in (int, str, bool) else True
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -39,6 +39,22 @@ READY_MADE: tuple[Any, ...] = (
     lib.Transformer,
 )
 
+#: What PyTorch's functions are called further inside: who may not call the one may not call the others.
+_INSIDE: dict[str, tuple[str, ...]] = {
+    "scaled_dot_product_attention": ("_scaled_dot_product_", "_flash_attention_", "_efficient_attention_"),
+    "multi_head_attention_forward": ("_native_multi_head_attention",),
+    "TransformerEncoderLayer": ("_transformer_encoder_layer_fwd",),
+    "layer_norm": (
+        "native_layer_norm",
+        "instance_norm",
+        "group_norm",
+        "native_group_norm",
+        "batch_norm",
+        "native_batch_",
+    ),
+    "rms_norm": ("_fused_rms_norm",),
+}
+
 _SENTINEL = 0x5EED
 
 
@@ -54,7 +70,8 @@ class Watch:
         allowed = tuple(allowed)
         unwanted = [part for part in ready_made if not any(part is other for other in allowed)]
         self._codes = {code: _name(part) for part in unwanted if (code := _code(part)) is not None}
-        self._torch = {_name(part) for part in unwanted if _code(part) is None}
+        torchs = {_name(part) for part in unwanted if _code(part) is None or _of_torch(part)}
+        self._torch = tuple(inner for name in torchs for inner in (f"{name}$", *_INSIDE.get(name, ())))
         self._allowed = {code for part in allowed if (code := _code(part)) is not None}
         self.ready_made: list[str] = []
         self.seeds: list[str] = []
@@ -95,8 +112,8 @@ class Watch:
             def __torch_function__(
                 self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
             ) -> Any:
-                name = getattr(func, "__name__", "")
-                if not allowed_depth and name in watch._torch:
+                name = getattr(func, "__name__", "").partition(".")[0]  # of aten's: native_layer_norm.default
+                if not allowed_depth and f"{name}$".startswith(watch._torch):
                     watch._note(watch.ready_made, name)
                 return func(*args, **(kwargs or {}))
 
@@ -135,6 +152,10 @@ def _code(part: Any) -> CodeType | None:
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return getattr(function, "__code__", None)
+
+
+def _of_torch(part: Any) -> bool:
+    return str(getattr(part, "__module__", "")).startswith("torch.")
 
 
 def _name(part: Any) -> str:
