@@ -587,17 +587,49 @@ def test_goals() -> None:
             raise Complaint("it is no whole number")
         return {"size": answer, "score": answer / 7}
 
-    goals = (Goal("at most 9", lambda m: m["size"] <= 9, "Too large.", "x", lambda: 10),
+    goals = (Goal("at most 9", "size <= 9", "Too large.", "x", lambda: 10),
              Goal("above 0.5", lambda m: m["score"] > 0.5, "Too low.", "x", lambda: 1))  # fmt: skip
     explore = Explore(id="e", chapter="why", title="", level="easy", minutes=1, task="", hints=("a", "b"),
                       measure=measure, goals=goals, expects="a whole number", seconds=1.0)  # fmt: skip
     assert examine(explore, 5).verdict == "passed"
-    assert examine(explore, 12).says == ("Too large.",)
+    assert examine(explore, 12).says == ("Too large.", "Measured: size is 12. It should be at most 9; that is 3 away.")
     assert examine(explore, 2).shown == "✓ at most 9\n✗ above 0.5\nmeasured: size 2, score 0.2857"
     assert examine(explore, "five").says == ("Answer with a whole number: it is no whole number.",)
     assert examine(explore, ...).verdict == "todo"
     slow = replace(explore, measure=lambda answer, draw: time.sleep(30) or {})
     assert examine(slow, 1).verdict == "endless"
+
+
+def test_an_experiment_is_told_what_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(progress.FOLDER_VARIABLE, str(tmp_path))
+    first, second, third = (
+        progress.record(Report("e", "", "goal", ("No.",), measured=measured))
+        for measured in ({"loss": 4.5, "steps": 10}, {"loss": 4.25, "steps": 10}, {"loss": 4.25, "steps": 10})
+    )
+    assert first.says == ("No.",)
+    assert second.says == ("No.", "Since your last try: loss 4.5 → 4.25.")
+    assert third.says == ("No.", "Nothing has moved since your last try.")
+    progress.record(Report("e", "", "raised", ("An error between.",)))
+    assert progress.record(Report("e", "", "passed", (), measured={"loss": 1.0})).says[0].endswith("loss 4.25 → 1.")
+    assert progress.states()["e"].measured == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("met", ["loss", "loss < much", "<= 3", "loss =< 3"])
+def test_a_goal_that_is_none_is_refused(met: str) -> None:
+    with pytest.raises(ValueError, match="a goal is a name, one of <=, >="):
+        Goal("", met, "", "x", lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("met", "value", "reached", "away"),
+    [("a b <= 0.5", 0.5, True, 0.0), ("a b < 0.5", 0.5, False, 0.0), ("a b >= -1e-3", -1.0, False, 0.999),
+     ("a b > 1000", 2000, True, 0.0), ("a b == 4", 3, False, 1.0)],
+)  # fmt: skip
+def test_goals_as_data(met: str, value: float, reached: bool, away: float) -> None:
+    goal = Goal("", met, "", "x", lambda: 1)
+    assert goal.reached({"a b": value}) == reached
+    assert goal.bound is not None
+    assert goal.bound.away({"a b": value}) == pytest.approx(away)
 
 
 # ---- Comparing.

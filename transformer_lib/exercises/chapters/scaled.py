@@ -74,14 +74,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "at most 0.502",
-                    lambda measured: measured["weight of livro"] <= 0.502,
+                    "weight of livro <= 0.502",
                     "At this temperature *livro* still gets more than half. Should it be warmer or colder?",
                     "Softmax, and its temperature",
                     lambda: 1.0,
                 ),
                 Goal(
                     "at least 0.498",
-                    lambda measured: measured["weight of livro"] >= 0.498,
+                    "weight of livro >= 0.498",
                     "At this temperature *livro* gets less than half. Should it be warmer or colder?",
                     "Softmax, and its temperature",
                     lambda: 4.0,

@@ -1,7 +1,9 @@
 """What an exercise is: a declaration that the checker, the command line, the pages and the tests read."""
 
 import contextlib
+import operator
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -108,23 +110,75 @@ class Mistake:
     see: str
 
 
+#: How a measured value and a number may be related, and how that is said.
+_RELATIONS: Mapping[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "<=": (operator.le, "at most"),
+    ">=": (operator.ge, "at least"),
+    "<": (operator.lt, "less than"),
+    ">": (operator.gt, "more than"),
+    "==": (operator.eq, "exactly"),
+}
+_BOUND = re.compile(r"(.+?) (<=|>=|==|<|>) (-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A measured value that must be at most, at least or exactly so large."""
+
+    name: str
+    relation: str
+    value: float
+
+    @property
+    def words(self) -> str:
+        """The relation in words, with the number."""
+        return f"{_RELATIONS[self.relation][1]} {self.value:,.12g}"
+
+    def away(self, measured: Mapping[str, Any]) -> float:
+        """How far the measured value is from the bound; 0 where it is reached."""
+        value = measured[self.name]
+        return 0.0 if _RELATIONS[self.relation][0](value, self.value) else abs(float(value) - self.value)
+
+
 @dataclass(frozen=True)
 class Goal:
     """One thing that an open experiment must reach.
 
     Attributes:
         text: the goal in a few words: "at most 2,000 parameters".
-        met: whether what :attr:`Explore.measure` found reaches it.
+        met: what :attr:`Explore.measure` must find, as ``"name <= 0.5"``: one of the measured names, a relation, a
+            number. Then the report says how far the goal is. Where that does not say it, a function of all that was
+            measured.
         says: what to think about if it is missed.
         see: as in :class:`Mistake`.
         wrong: an answer that misses this goal; the tests try it. A function without arguments that makes it.
     """
 
     text: str
-    met: Callable[[Mapping[str, Any]], bool]
+    met: str | Callable[[Mapping[str, Any]], bool]
     says: str
     see: str
     wrong: Callable[[], Any]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.met, str) and _BOUND.fullmatch(self.met) is None:
+            raise ValueError(f"a goal is a name, one of {', '.join(_RELATIONS)}, and a number; got {self.met!r}")
+
+    @property
+    def bound(self) -> "Bound | None":
+        """The goal as data; ``None`` where it is a function."""
+        if not isinstance(self.met, str):
+            return None
+        found = _BOUND.fullmatch(self.met)
+        assert found is not None
+        return Bound(found[1], found[2], float(found[3]))
+
+    def reached(self, measured: Mapping[str, Any]) -> bool:
+        """Whether what was measured reaches it."""
+        if (bound := self.bound) is not None:
+            return bool(_RELATIONS[bound.relation][0](measured[bound.name], bound.value))
+        assert callable(self.met)
+        return bool(self.met(measured))
 
 
 def call(answer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -177,7 +177,8 @@ def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) ->
         if is_memory(error):
             return wording.memory(exercise)
         return wording.raised(exercise, error, watch.printed)
-    reached = [bool(goal.met(measured)) for goal in exercise.goals]
+    found = {name: value for name, value in measured.items() if isinstance(value, int | float)}
+    reached = [goal.reached(measured) for goal in exercise.goals]
     shown = "\n".join(
         [
             *(f"{'✓' if met else '✗'} {goal.text}" for met, goal in zip(reached, exercise.goals, strict=True)),
@@ -187,9 +188,11 @@ def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) ->
     for number, (met, goal) in enumerate(zip(reached, exercise.goals, strict=True)):
         if not met:
             see = wording.passage(exercise, goal.see)
+            far = [wording.distance(goal.bound, measured)] if goal.bound else []
             more = {"see": see, "shown": shown, "printed": watch.printed, "mistake": f"goal {number + 1}"}
-            return wording.report(exercise, "goal", goal.says, **more)
-    return wording.report(exercise, "passed", "Every goal is reached.", shown=shown, printed=watch.printed)
+            return replace(wording.report(exercise, "goal", goal.says, *far, **more), measured=found)
+    says = "Every goal is reached."
+    return replace(wording.report(exercise, "passed", says, shown=shown, printed=watch.printed), measured=found)
 
 
 def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark) -> Report:

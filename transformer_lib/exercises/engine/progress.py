@@ -4,11 +4,13 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from transformer_lib.exercises.engine.report import Report, Verdict
+from transformer_lib.exercises.engine.wording import moved
 
 #: Names another folder for the file, for instance one that several machines share.
 FOLDER_VARIABLE = "TRANSFORMER_LIB_HOME"
@@ -23,12 +25,14 @@ class State:
         passed: whether it was ever passed.
         attempts: how many checks there were.
         answer: what identifies the answer that was checked last, see :mod:`reading`; empty for checks in a notebook.
+        measured: what the last experiment achieved, by name.
     """
 
     verdict: Verdict
     passed: bool
     attempts: int
     answer: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 def path() -> Path:
@@ -47,16 +51,24 @@ def record(report: Report, answer: str = "") -> Report:
     """Note a check, unless nothing was attempted.
 
     Returns:
-        The report. Where it cannot be kept, the report says so: a check never fails for that.
+        The report; of an experiment with what has moved since the last one. Where it cannot be kept, the report says
+        so: a check never fails for that.
     """
     if report.verdict == "todo":
         return report
+    if (
+        report.measured
+        and (before := states().get(report.exercise))
+        and (since := moved(before.measured, report.measured))
+    ):
+        report = replace(report, says=(*report.says, since))
     event = {
         "exercise": report.exercise,
         "verdict": report.verdict,
         "mistake": report.mistake,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "answer": answer,
+        **({"measured": dict(report.measured)} if report.measured else {}),
     }
     try:
         _append(json.dumps(event).encode("ascii") + b"\n")
@@ -90,10 +102,12 @@ def states() -> dict[str, State]:
         try:
             event = json.loads(line)
             name, verdict, answer = event["exercise"], event["verdict"], event.get("answer", "")
+            measured = {key: value for key, value in event.get("measured", {}).items() if type(value) in (int, float)}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         if not (isinstance(name, str) and isinstance(answer, str) and verdict in get_args(Verdict)):
             continue
         before = found.get(name, State("todo", False, 0))
-        found[name] = State(verdict, before.passed or verdict == "passed", before.attempts + 1, answer)
+        passed = before.passed or verdict == "passed"
+        found[name] = State(verdict, passed, before.attempts + 1, answer, measured or before.measured)
     return found

@@ -2,7 +2,8 @@
 
 import html
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Verdict = Literal[
@@ -51,6 +52,7 @@ class Report:
         mistake: the name of the misconception, where one was recognized.
         note: what else is to be known, about the check and not about the answer.
         law: the name of the property that the answer breaks, where one was found; see :mod:`laws`.
+        measured: what an experiment achieved, by name.
     """
 
     exercise: str
@@ -63,6 +65,7 @@ class Report:
     mistake: str = ""
     note: str = ""
     law: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tier(self) -> Tier:

@@ -3,6 +3,7 @@
 import inspect
 import linecache
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises.engine import isolation
 from transformer_lib.exercises.engine.comparing import SHOWN, Difference, kind
-from transformer_lib.exercises.engine.exercise import Case, Complaint, Exercise, Implement
+from transformer_lib.exercises.engine.exercise import Bound, Case, Complaint, Exercise, Implement
 from transformer_lib.exercises.engine.laws import Broken
 from transformer_lib.exercises.engine.recognizing import Recognition
 from transformer_lib.exercises.engine.report import Report, Verdict
@@ -38,7 +39,7 @@ def passage(exercise: Exercise, see: str) -> str:
     return f"“{heading if chapter in CHAPTERS else see}”"
 
 
-def report(exercise: Exercise, verdict: Verdict, *says: str, **more: str) -> Report:
+def report(exercise: Exercise, verdict: Verdict, *says: str, **more: Any) -> Report:
     """The report on an answer to this exercise."""
     return Report(exercise.id, exercise.title, verdict, tuple(says), **more)
 
@@ -188,6 +189,21 @@ def told(answer: Any) -> str:
     """A prediction as it is repeated to who gave it."""
     text = repr(answer)
     return f"`{text}`" if len(text) <= 60 and "\n" not in text else kind(answer)
+
+
+def distance(bound: Bound, measured: Mapping[str, Any]) -> str:
+    """How far a goal is."""
+    value, away = measured_value(measured[bound.name]), measured_value(bound.away(measured))
+    return f"Measured: {bound.name} is {value}. It should be {bound.words}; that is {away} away."
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed from one experiment to the next; empty where there was none before."""
+    both = {name: (before[name], value) for name, value in now.items() if name in before}
+    if not both:
+        return ""
+    changes = [f"{name} {measured_value(a)} → {measured_value(b)}" for name, (a, b) in both.items() if a != b]
+    return f"Since your last try: {', '.join(changes)}." if changes else "Nothing has moved since your last try."
 
 
 def measured_value(value: Any) -> str:
