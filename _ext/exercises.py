@@ -1,20 +1,61 @@
-"""What the pages show of an exercise's declaration: its hints, and the list of all exercises.
+"""What the pages show of an exercise's declaration: its hints, a form for a prediction, and the list of all exercises.
 
 * ``{hints} ID`` becomes a dropdown for each hint. In a notebook its content stands there instead: how to ask for one.
-* ``{exercise-list}`` becomes a table for each chapter.
+  Above the hints of a prediction stands a form to answer it on the page, without a kernel. The form holds the right
+  answer and that of each named mistake, as the declaration computes them, with what is to be said of them;
+  ``_static/predictions.js`` compares. Without JavaScript there is no form, and the solution folds open.
+* ``{exercise-list}`` becomes a table for each chapter, below what this device remembers of the predictions.
 
-Both are parsed as the text of the page, so that their translations are found like those of any other text.
+All is parsed as the text of the page, so that translations are found like those of any other text.
 """
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from transformer_lib.chapters import CHAPTERS
-from transformer_lib.exercises import exercises, of_chapter
+from transformer_lib.exercises import examine, exercises, of_chapter
+from transformer_lib.exercises.engine.exercise import Exercise, Predict
+
+logger = logging.getLogger(__name__)
+
+ANSWER, CHECK, SOLVED = "Your answer", "Check", "✓ solved"
+RIGHT = "Right. The book computed the same."
+OTHER = "Not this. Open a hint below, and try again."
+KIND = "Answer with {expects}, written as in Python."
+ON_PAGES = "The predictions can be answered on their pages."
+NONE_YET = "This device remembers none as solved yet."
+SOME = "This device remembers {solved} of {all} as solved."
+FORGET = "Forget them"
+
+
+class Tag(nodes.General, nodes.Element):
+    """An element of HTML that docutils has no node for: its name, and its attributes."""
+
+
+def tag(
+    name: str, /, *children: nodes.Node, classes: Iterable[str] = (), ids: Iterable[str] = (), **attributes: str
+) -> Tag:
+    """An element of HTML; an underscore in an attribute's name stands for a hyphen."""
+    named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
+    own = {"classes": list(classes), "ids": list(ids), "support_smartquotes": False}
+    return Tag("", *children, tag=name, attributes=named, **own)
+
+
+def visit_tag(writer: Any, node: Tag) -> None:
+    writer.body.append(writer.starttag(node, node["tag"], "", **node["attributes"]))
+
+
+def depart_tag(writer: Any, node: Tag) -> None:
+    if node["tag"] != "input":
+        writer.body.append(f"</{node['tag']}>")
 
 
 class Generated(SphinxDirective):
@@ -35,10 +76,49 @@ class Hints(Generated):
         known = exercises()
         if self.arguments[0] not in known:
             raise self.error(f"there is no exercise {self.arguments[0]!r}")
+        exercise = known[self.arguments[0]]
         lines: list[str] = []
-        for number, text in enumerate(known[self.arguments[0]].hints, 1):
+        for number, text in enumerate(exercise.hints, 1):
             lines += [f"```{{dropdown}} Hint {number}", text, "```", ""]
-        return self.parsed(lines)
+        form = [self.form(exercise)] if isinstance(exercise, Predict) else []
+        return [*form, *self.parsed(lines)]
+
+    def form(self, exercise: Predict) -> Tag:
+        """What a reader answers a prediction with, and what is said of each answer."""
+        replies = [self.reply(RIGHT, right=exercise.reference())]
+        for mistake in exercise.mistakes:
+            wrong = mistake.wrong() if callable(mistake.wrong) else mistake.wrong
+            passage = examine(exercise, wrong, isolated=False).see
+            pointer = nodes.reference("", passage, internal=True, see=mistake.see)
+            replies.append(self.reply(mistake.says, pointer, mistake=wrong))
+        replies.append(self.reply(KIND.format(expects=exercise.expects), of="kind"))
+        replies.append(self.reply(OTHER, of="other"))
+        if exercise.options:  # ShowForms brings the statement's list of them here
+            asked = tag("fieldset", tag("legend", nodes.Text(ANSWER)))
+        else:
+            name = f"answer-{exercise.id}"
+            label = tag("label", nodes.Text(f"{ANSWER}: {exercise.expects}"), for_=name)
+            as_typed = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+            field = tag("input", ids=[name], type="text", name="answer", required="", **as_typed)
+            asked = tag("div", label, field, classes=["live"])
+        solved = tag("span", nodes.Text(SOLVED), classes=["solved"], hidden="")
+        press = tag("div", tag("button", nodes.Text(CHECK), type="submit"), solved, classes=["live"])
+        said = tag("div", role="status")
+        data = {"data_exercise": exercise.id, "data_atol": repr(exercise.atol)}
+        return tag("form", asked, press, said, *replies, classes=["prediction"], **data)
+
+    def reply(self, text: str, pointer: nodes.reference | None = None, of: str = "", **answers: Any) -> Tag:
+        """What is said of an answer, kept in the page until it is given."""
+        data = {f"data_{name}": plain(answer) for name, answer in answers.items()} or {"data_of": of}
+        says = self.parsed([text])
+        if pointer is not None:
+            says.append(nodes.paragraph("", "", nodes.Text("See "), pointer, nodes.Text(".")))
+        return tag("template", *says, **data)
+
+
+def plain(answer: Any) -> str:
+    """An answer as JSON: numbers, words, truths, and lists of them."""
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, default=lambda array: array.tolist())
 
 
 class ExerciseList(Generated):
@@ -52,10 +132,61 @@ class ExerciseList(Generated):
             for one in inside:
                 lines.append(f"| {{ref}}`{one.title} <ex-{one.id}>` | {one.kind} | {one.level} | {one.minutes} |")
             lines.append("")
-        return self.parsed(lines)
+        predictions = [exercise.id for exercise in exercises().values() if isinstance(exercise, Predict)]
+        words = {"data_none": f"{ON_PAGES} {NONE_YET}", "data_some": f"{ON_PAGES} {SOME}", "data_solved": SOLVED}
+        remembered = tag("span", nodes.Text(words["data_none"]), role="status")
+        forget = tag("button", nodes.Text(FORGET), type="button", hidden="")
+        data = {"data_predictions": " ".join(predictions), **words}
+        progress = tag("p", remembered, nodes.Text(" "), forget, classes=["progress-here", "live"], **data)
+        return [progress, *self.parsed(lines)]
+
+
+class ShowForms(SphinxPostTransform):
+    """Put a prediction's choices into its form, and lead its pointers to their passages; other books get no form."""
+
+    default_priority = 5
+
+    def run(self, **_: Any) -> None:
+        for element in list(self.document.findall(Tag)):
+            if self.app.builder.format != "html":
+                if not isinstance(element.parent, Tag):
+                    element.parent.remove(element)
+            elif element["tag"] == "form":
+                exercise = exercises()[element["attributes"]["data-exercise"]]
+                assert isinstance(exercise, Predict)
+                if exercise.options:
+                    self.choose(element, exercise)
+                for pointer in element.findall(lambda node: isinstance(node, nodes.reference) and "see" in node):
+                    self.lead(pointer, exercise)
+
+    def choose(self, form: Tag, exercise: Predict) -> None:
+        """Make the list of choices in the statement one of buttons."""
+        for found in form.parent.findall(nodes.bullet_list):
+            letters = [next(iter(item.findall(nodes.strong)), nodes.strong()).astext() for item in found.children]
+            if letters == list(exercise.options):
+                break
+        else:
+            raise ValueError(f"the statement of {exercise.id} has no list of the choices {list(exercise.options)}")
+        found.parent.remove(found)
+        for letter, item in zip(letters, found.children, strict=True):
+            button = tag("input", type="radio", name="answer", value=json.dumps(letter), required="")
+            form[0] += tag("label", button, tag("span", *item[0].children))
+
+    def lead(self, pointer: nodes.reference, exercise: Exercise) -> None:
+        chapter, _, heading = pointer.attributes.pop("see").partition(": ")
+        if chapter not in CHAPTERS:
+            chapter, heading = exercise.chapter, f"{chapter}{_}{heading}"
+        page = f"chapters/{CHAPTERS[chapter].file}"
+        for entry in self.env.tocs[page].findall(nodes.reference):
+            if entry.astext() == heading:
+                pointer["refuri"] = self.app.builder.get_relative_uri(self.env.docname, page) + entry["anchorname"]
+                return
+        logger.warning("%s: the chapter %s has no heading %r", exercise.id, chapter, heading, location=pointer)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_node(Tag, html=(visit_tag, depart_tag))
     app.add_directive("hints", Hints)
     app.add_directive("exercise-list", ExerciseList)
+    app.add_post_transform(ShowForms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -18,6 +18,7 @@ SHARED = (
     "tools/numbers.py",
     "_static/**/*",
     "transformer_lib/**/*.py",
+    "transformer_lib/exercises/**/*.md",
 )
 
 
