@@ -36,7 +36,7 @@ SOME = "This device remembers {solved} of {all} as solved."
 FORGET = "Forget them"
 
 
-class Tag(nodes.General, nodes.Element):
+class Tag(nodes.General, nodes.Element):  # type: ignore[misc]
     """An element of HTML that docutils has no node for: its name, and its attributes."""
 
 

@@ -148,6 +148,9 @@ def test_what_is_solved_is_remembered_and_can_be_forgotten(browser: Browser, add
     with Visit(browser, f"{address}/{chapter_page('why')}") as visit:
         page = visit.page
         form = form_of(visit, "why-nothing-fits")
+        answer(form, "100")
+        page.reload()
+        assert not form.locator(".solved").is_visible()
         answer(form, "140")
         answer(form, "100")
         page.reload()
