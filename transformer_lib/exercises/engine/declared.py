@@ -56,28 +56,40 @@ _NAMES: Mapping[str, Any] = {"math": math, "np": np, "torch": torch, "F": F, "nn
 
 
 def read(
-    chapter: str, parts: Mapping[str, Mapping[str, Any]], names: Mapping[str, Any] | None = None
+    chapter: str,
+    parts: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, Any] | None = None,
+    *,
+    file: Path | None = None,
+    joined: bool = False,
 ) -> tuple[Exercise, ...]:
     """The exercises of ``chapters/KEY.md``, in its order.
 
     Args:
-        chapter: the key.
+        chapter: the key, for all exercises whose ``parts`` name no other.
         parts: for each exercise what is not text: fields of its class, such as ``stages``.
         names: what the solutions and mistakes use of the chapter, beside what every chapter imports.
+        file: the text, where it is not the chapter's.
+        joined: whether the exercises build on each other: each may use what the solutions before it define.
 
     Raises:
         ValueError: the text is not of the form above, an edit fits nowhere, or text and parts do not tell of the same
             exercises; the message names the exercise.
     """
-    text = (_FOLDER / f"{chapter}.md").read_text(encoding="utf-8")
+    text = (file or _FOLDER / f"{chapter}.md").read_text(encoding="utf-8")
     known = {**_NAMES, **(names or {})}
-    found = tuple(_exercise(chapter, piece, parts, known) for piece in _sections(text, "# "))
+    found = []
+    for piece in _sections(text, "# "):
+        exercise = _exercise(chapter, piece, parts, known)
+        found.append(exercise)
+        if joined and exercise.solution:
+            exec(compile(exercise.solution, f"<{exercise.id}/solution>", "exec"), known)
     names_found = [exercise.id for exercise in found]
     if twice := {name for name in names_found if names_found.count(name) > 1}:
         raise ValueError(f"{chapter}.md: two exercises are called {', '.join(map(repr, sorted(twice)))}")
     if missing := set(parts) - set(names_found):
         raise ValueError(f"{chapter}.md does not tell of {', '.join(sorted(missing))}")
-    return found
+    return tuple(found)
 
 
 def edited(source: str, edits: list[tuple[str, str]], where: str) -> str:
@@ -120,14 +132,13 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
             mistakes.append(wrong)
     return kind(
         id=name,
-        chapter=chapter,
         title=found["title"],
         level=found["level"],  # type: ignore[arg-type]
         minutes=int(found["minutes"]),
         task=task,
         hints=tuple(hints),
         mistakes=tuple(mistakes),
-        **(fields | dict(parts.get(name, {}))),
+        **({"chapter": chapter} | fields | dict(parts.get(name, {}))),
     )
 
 

@@ -1,0 +1,182 @@
+"""Build a Transformer alone: a package of your own, checked part by part, until it translates.
+
+    python -m transformer_lib.capstone new FOLDER             write the empty package: signatures and contracts
+    python -m transformer_lib.capstone check [FOLDER]         check every part that you have begun; says what is next
+    python -m transformer_lib.capstone check [FOLDER] PART    check one part: attention, Encoder, translation, …
+    python -m transformer_lib.capstone hint PART [NUMBER]     a hint
+
+FOLDER is this folder unless given. Your files are only read.
+The exit status is 0 if all parts that were asked for pass, 1 if one does not or is not begun, 2 for a wrong call.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformer_lib.capstone import package
+from transformer_lib.capstone.package import Piece
+from transformer_lib.capstone.parts import ENGLISH, FILES, PARTS, PORTUGUESE, diverging, uses
+from transformer_lib.chapters import CHAPTERS
+from transformer_lib.exercises import examine
+from transformer_lib.exercises.engine import isolation
+from transformer_lib.exercises.engine.exercise import Exercise
+from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.report import Report
+
+#: How long the learner's files may take to be imported, and a model to be run beside the book's, in seconds.
+LOADING, BESIDE = 20.0, 20.0
+#: Where a learner's code has returned something, its place in the stack is worth knowing.
+_PLACED = ("mistake", "differs", "raised", "type", "length", "shape", "dtype", "nan", "input")
+_FILE = {name: file for file, names in FILES.items() for name in names}
+_IDS = [part.id for part in PARTS]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m transformer_lib.capstone",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    new = commands.add_parser("new", help="write the empty package")
+    new.add_argument("folder", metavar="FOLDER", help="where there is nothing yet")
+    check = commands.add_parser("check", help="check the parts that you have begun, or one")
+    check.add_argument("what", nargs="*", metavar="FOLDER, PART", help="your package's folder; one of its parts")
+    hint = commands.add_parser("hint", help="a hint")
+    hint.add_argument("part", metavar="PART")
+    hint.add_argument("number", nargs="?", type=int, default=1, metavar="NUMBER")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "new":
+            status = _new(Path(chosen.folder))
+        elif chosen.command == "hint":
+            status = _hint(_part(chosen.part), chosen.number)
+        else:
+            status = _check(*_asked(chosen.what))
+        if sys.stdout is not None:  # which it is where the shell has closed it
+            sys.stdout.flush()  # here, and not at the interpreter's end, a reader that has gone is noticed
+        return status
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
+        return 141
+    except (ValueError, OSError) as error:
+        say(error, error=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _part(name: str) -> Exercise:
+    if name not in _IDS:
+        raise ValueError(f"there is no part {name!r}; the parts are {', '.join(_IDS)}")
+    return PARTS[_IDS.index(name)]
+
+
+def _asked(what: Sequence[str]) -> tuple[Path, Exercise | None]:
+    """The folder and the part, each of which may be left out."""
+    if len(what) > 2:
+        raise ValueError(f"check takes a folder and a part; got {' '.join(what)}")
+    if len(what) == 1 and what[0] in _IDS and not Path(what[0]).is_dir():
+        return Path(), _part(what[0])
+    return Path(what[0] if what else "."), _part(what[1]) if len(what) == 2 else None
+
+
+def _new(folder: Path) -> int:
+    package.write(folder)
+    say(f"{folder} holds {len(FILES)} files with {len(PARTS) - 1} empty parts. Begin with {PARTS[0].id}, in "
+        f"{_FILE[PARTS[0].id]}.")  # fmt: skip
+    say(f'Then: python -m transformer_lib.capstone check "{folder}"')
+    return 0
+
+
+def _hint(part: Exercise, number: int) -> int:
+    if not 1 <= number <= len(part.hints):
+        raise ValueError(f"{part.id} has the hints 1 to {len(part.hints)}; you asked for {number}")
+    say(f"Hint {number} of {len(part.hints)}: {part.hints[number - 1]}")
+    return 0
+
+
+def _check(folder: Path, one: Exercise | None) -> int:
+    pieces = _loaded(folder)
+    if one is not None:
+        report = _report(one, pieces)
+        say(report)
+        return int(report.verdict != "passed")
+    passed: list[str] = []
+    reports: list[Report] = []
+    for part in PARTS:
+        file = _FILE.get(part.id, "")
+        waits = [name for name in uses(part) if name not in passed]
+        if part.id in pieces and not pieces[part.id].begun:
+            mark, note = "○", "not begun"
+        elif waits:
+            mark, note = "·", f"waits for {', '.join(waits)}"
+        else:
+            report = _report(part, pieces)
+            mark, note = report.mark, "not begun" if report.verdict == "todo" else ""
+            if report.verdict == "passed":
+                passed.append(part.id)
+            elif report.verdict != "todo":
+                reports.append(report)
+        say(f"{mark} {part.id:20}{file:18}{note}".rstrip(), flush=True)
+    for report in reports:
+        say(f"\n{report}")
+    if len(passed) == len(PARTS):
+        say(f"\nYour own classes, with the book's weights, read: {ENGLISH}\nThey wrote: {PORTUGUESE}")
+        say("You have built a Transformer.")
+        return 0
+    following = next(part for part in PARTS if part.id not in passed and set(uses(part)) <= set(passed))
+    chapter = CHAPTERS[following.chapter]
+    say(f"\n{len(passed)} of {len(PARTS)} parts pass. Next: {following.id}" +
+        (f", in {_FILE[following.id]}" if following.id in _FILE else "") +
+        f" (chapter {chapter.number}, {chapter.title}).")  # fmt: skip
+    say(f"{following.task}\nA hint: python -m transformer_lib.capstone hint {following.id}")
+    return 1
+
+
+def _loaded(folder: Path) -> dict[str, Piece]:
+    """The learner's package; first on trial, so that a loop without end is stopped."""
+    ended = isolation.run(lambda mark: _trial(folder), LOADING)
+    if ended.value is None:
+        raise ValueError(f"your files in {folder} could not be imported: the import is {ended.how}")
+    if ended.value:
+        raise ValueError(ended.value)
+    return package.load(folder)
+
+
+def _trial(folder: Path) -> str:
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        try:
+            package.load(folder)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def _report(part: Exercise, pieces: dict[str, Piece]) -> Report:
+    if part.id in pieces:
+        piece = pieces[part.id]
+        if piece.problem:
+            return Report(part.id, f"{part.id} ({_FILE[part.id]})", "raised", (piece.problem,))
+        answer = piece.value
+    else:
+        answer = tuple(pieces[name].value for name in uses(part))
+    report = examine(part, answer)
+    see = report.see
+    if see and "in the chapter" not in see:
+        see = f"{see} in the chapter “{CHAPTERS[part.chapter].title}”"
+    note = report.note
+    if report.verdict in _PLACED:
+        found = isolation.run(lambda mark: diverging(part, answer), BESIDE).value
+        note = "\n".join(filter(None, [found, note]))
+    return replace(report, title=f"{part.id} ({_FILE.get(part.id, part.title)})", see=see, note=note)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The learner's package: written empty, read again, each part by itself."""
+
+import ast
+import contextlib
+import importlib
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from transformer_lib.capstone.parts import FILES, PARTS, uses
+
+#: Under which name the package is imported here, whatever its folder is called.
+_NAME = "your_transformer"
+_SOLUTIONS = {part.id: part.solution for part in PARTS if part.solution}
+_FILE = {name: file for file, names in FILES.items() for name in names}
+_START = '''"""A Transformer of my own. `python -m transformer_lib.capstone check` in this folder says how far it is."""\n'''
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a learner has of one part.
+
+    Attributes:
+        begun: whether it is another than the empty one.
+        value: the function or class; ``None`` where there is none.
+        problem: why there is none, if it is begun.
+    """
+
+    begun: bool
+    value: Any = None
+    problem: str = ""
+
+
+def write(folder: Path, definitions: Mapping[str, str] | None = None) -> None:
+    """Write a package.
+
+    Args:
+        folder: made where it is missing.
+        definitions: the code of each part; what it leaves out is written empty: a signature and its contract.
+
+    Raises:
+        FileExistsError: there is something already.
+        OSError: it cannot be written; then nothing is left behind.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already, and not empty; name a new folder")
+    texts = {"__init__.py": _START} | {file: _text(file, definitions or {}) for file in FILES}
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            written.append(folder / name)
+            with open(folder / name, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in written:
+                path.unlink(missing_ok=True)
+            for one in new:
+                one.rmdir()
+        raise
+
+
+def _text(file: str, definitions: Mapping[str, str]) -> str:
+    """A file's imports and its parts."""
+    names = FILES[file]
+    others = [name for part in PARTS if part.id in names for name in uses(part) if name not in names]
+    imports = [
+        f"from .{source.removesuffix('.py')} import {', '.join(name for name in inside if name in others)}\n"
+        for source, inside in FILES.items()
+        if set(inside) & set(others)
+    ]
+    heads = ["import math\n", "\nimport torch\nfrom torch import nn\n", "\n" if imports else "", *imports]
+    return "".join(heads) + "".join(f"\n\n{definitions.get(name, emptied(_SOLUTIONS[name]))}" for name in names)
+
+
+def emptied(source: str) -> str:
+    """Code whose functions have kept their contracts and lost their insides."""
+    lines = source.splitlines()
+    for node in reversed([one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef)]):
+        kept = 1 if ast.get_docstring(node) or ast.unparse(node.body[0]) == "super().__init__()" else 0
+        if any(isinstance(inner, ast.FunctionDef) for inner in ast.walk(node) if inner is not node):
+            raise ValueError(f"{node.name}: a function inside a function has no contract")
+        first, last = node.body[kept].lineno - 1, node.end_lineno
+        lines[first:last] = [f"{' ' * node.body[0].col_offset}raise NotImplementedError"]
+    return "\n".join(lines) + "\n"
+
+
+def load(folder: Path) -> dict[str, Piece]:
+    """Read a learner's package, its files as they are now.
+
+    Raises:
+        ValueError: none of the files is there.
+    """
+    if not any((folder / file).is_file() for file in FILES):
+        raise ValueError(f"{folder} holds no package of yours; write one: python -m transformer_lib.capstone new FOLDER")
+    found: dict[str, Piece] = {}
+    with _imported(folder):
+        for file, names in FILES.items():
+            path = folder / file
+            try:
+                source = ast.parse(path.read_bytes())
+            except (OSError, SyntaxError, ValueError) as error:
+                found |= {name: Piece(True, None, f"{file} cannot be read: {_said(error)}") for name in names}
+                continue
+            written = {getattr(node, "name", ""): ast.unparse(node) for node in source.body}
+            try:
+                module = importlib.import_module(f"{_NAME}.{path.stem}")
+                problem = ""
+            except (Exception, SystemExit) as error:
+                module, problem = types.ModuleType(""), f"{file} cannot be imported: {_said(error)}"
+            for name in names:
+                empty = ast.unparse(ast.parse(emptied(_SOLUTIONS[name])))
+                value = getattr(module, name, None)
+                missing = "" if value is not None else f"{file} has no {name}"
+                found[name] = Piece(written.get(name) != empty, value, problem or missing)
+    return found
+
+
+@contextlib.contextmanager
+def _imported(folder: Path) -> Iterator[None]:
+    """A package of that folder, new, which leaves no compiled files there."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == _NAME]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    package = types.ModuleType(_NAME)
+    package.__path__ = [str(folder.resolve())]
+    sys.modules[_NAME] = package
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = wrote
+    # Where a check runs in a fresh process, the learner's code travels with it.
+    cloudpickle.register_pickle_by_value(package)
+
+
+def _said(error: BaseException) -> str:
+    at = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}{at}"

@@ -1,0 +1,432 @@
+"""The parts in their order: what is checked of each. Contracts, solutions and mistakes stand in parts.md.
+
+Each part is compared with the library's own; its solution is written without the library.
+"""
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import transformer_lib as lib
+from transformer_lib import decoder, encoder, layers
+from transformer_lib.capstone.divergence import first_divergence
+from transformer_lib.config import StackConfig
+from transformer_lib.exercises.engine.declared import read
+from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Exercise, Goal, Stage, case, with_weights
+from transformer_lib.translator import Translator
+
+#: What the shipped translator is given in the last part, and what it has to write.
+ENGLISH, PORTUGUESE = "The book that you gave me was interesting.", "O livro que você me deu era interessante."
+
+#: The files of the learner's package, each with its parts, which build on those before them.
+FILES: Mapping[str, tuple[str, ...]] = {
+    "attention.py": ("attention", "padding_mask", "causal_mask"),
+    "multihead.py": ("MultiHeadAttention",),
+    "positions.py": ("sinusoidal_table",),
+    "layers.py": ("LayerNorm", "FeedForward", "Residual"),
+    "encoder.py": ("EncoderLayer", "Encoder"),
+    "decoder.py": ("DecoderLayer", "Decoder"),
+    "transformer.py": ("Transformer",),
+    "generation.py": ("generate",),
+}
+
+
+# ---- The library's own, with the arguments that the contracts give.
+
+
+def _config(d_model: int, n_heads: int = 1, d_ff: int = 1, n_layers: int = 1) -> StackConfig:
+    """What the shipped translator is, at another size."""
+    return StackConfig(
+        d_model=d_model, n_heads=n_heads, d_ff=d_ff, n_layers=n_layers, pre_norm=True, dropout=0.0, max_len=80
+    )
+
+
+def _causal(length: int) -> Tensor:
+    return lib.causal_mask(length, length)
+
+
+def _feed_forward(d_model: int, d_ff: int) -> nn.Module:
+    return layers.FeedForward(_config(d_model, d_ff=d_ff))
+
+
+def _residual(d_model: int) -> nn.Module:
+    return layers.Residual(_config(d_model))
+
+
+def _encoder_layer(d_model: int, n_heads: int, d_ff: int) -> nn.Module:
+    return encoder.EncoderLayer(_config(d_model, n_heads, d_ff))
+
+
+def _encoder(d_model: int, n_heads: int, n_layers: int, d_ff: int) -> nn.Module:
+    return lib.Encoder(_config(d_model, n_heads, d_ff, n_layers))
+
+
+def _decoder_layer(d_model: int, n_heads: int, d_ff: int) -> nn.Module:
+    return decoder.DecoderLayer(_config(d_model, n_heads, d_ff))
+
+
+def _decoder(d_model: int, n_heads: int, n_layers: int, d_ff: int) -> nn.Module:
+    return lib.Decoder(_config(d_model, n_heads, d_ff, n_layers))
+
+
+def _transformer(
+    vocab_size: int, d_model: int, n_heads: int, d_ff: int, encoder_layers: int, decoder_layers: int, pad_id: int = 0
+) -> lib.Transformer:
+    read, write = (_config(d_model, n_heads, d_ff, n) for n in (encoder_layers, decoder_layers))
+    return lib.Transformer(vocab_size, read, decoder=write, pad_id=pad_id)
+
+
+# ---- A layer beside the library's, with the same weights.
+
+
+def _built(reference: Callable[..., nn.Module], answer: Any, sizes: tuple[int, ...], dtype: torch.dtype) -> nn.Module:
+    layer = with_weights(answer, reference, *sizes, dtype=dtype)
+    if left := sorted(set(layer.state_dict()) - {name for name, _ in layer.named_parameters()}):
+        raise Complaint(f"your layer stores what the contract does not name: {', '.join(left)}")
+    return layer
+
+
+def _run(
+    reference: Callable[..., nn.Module],
+    answer: Any,
+    sizes: tuple[int, ...],
+    *inputs: Tensor,
+    dtype: torch.dtype,
+    **named: Tensor,
+) -> Any:
+    return _built(reference, answer, sizes, dtype)(*inputs, **named)
+
+
+def _around(answer: Any, sizes: tuple[int, ...], x: Tensor, matrix: Tensor) -> Any:
+    return _built(_residual, answer, sizes, x.dtype)(x, lambda t: t @ matrix)
+
+
+def diverging(exercise: Exercise, answer: Any) -> str:
+    """Where a stack first differs from the library's, on the inputs of its stages; empty where nothing can be said."""
+    reference = STACKS.get(exercise.id)
+    if reference is None:
+        return ""
+    for number, stage in enumerate(exercise.stages):  # type: ignore[attr-defined]
+        for one in stage.cases(Draw(number)):
+            sizes, *inputs = one.args
+            named = {name: value for name, value in one.kwargs.items() if name != "dtype"}
+            try:
+                pair = [_built(reference, kind, sizes, torch.float64) for kind in (answer, reference)]
+            except Exception:  # the check has told
+                return ""
+            if found := first_divergence(*pair, *inputs, **named):
+                return f"First divergence, {stage.name}: {found}"
+    return ""
+
+
+# ---- Inputs.
+
+
+def _plain(draw: Draw) -> Iterator[Case]:
+    yield case(draw.normal(1, 3), draw.normal(2, 3), draw.normal(2, 1))
+    yield case(draw.normal(2, 3, 4, 6), draw.normal(2, 3, 5, 6), draw.normal(2, 3, 5, 7))
+
+
+def _masked(draw: Draw) -> Iterator[Case]:
+    yield case(draw.normal(2, 3), draw.normal(3, 3), draw.normal(3, 2), draw.mask(2, 3))
+    yield case(draw.normal(2, 3, 4, 6), draw.normal(2, 3, 5, 6), draw.normal(2, 3, 5, 7), draw.mask(2, 1, 1, 5))
+
+
+def _large(draw: Draw) -> Iterator[Case]:
+    yield case(300 * draw.normal(2, 3), draw.normal(4, 3), draw.normal(4, 2), draw.mask(2, 4))
+
+
+def _blind(draw: Draw) -> Iterator[Case]:
+    mask = draw.mask(3, 4)
+    mask[1] = False
+    yield case(draw.normal(3, 2), draw.normal(4, 2), draw.normal(4, 3), mask)
+
+
+def _ids(draw: Draw) -> Iterator[Case]:
+    yield case(torch.tensor([[7, 3, 0]]), 0)
+    yield case(draw.integers(3, 5, high=4), 2)
+
+
+def _lengths(draw: Draw) -> Iterator[Case]:
+    yield from map(case, (3, 1, 6))
+
+
+def _tables(draw: Draw) -> Iterator[Case]:
+    yield from (case(*sizes) for sizes in ((3, 4), (1, 2), (70, 6)))
+
+
+def _self(draw: Draw) -> Iterator[Case]:
+    yield case((4, 2), draw.normal(1, 2, 4), dtype=draw.dtype)
+    yield case((6, 3), draw.normal(2, 5, 6), dtype=draw.dtype)
+
+
+def _memory(draw: Draw) -> Iterator[Case]:
+    yield case((6, 3), draw.normal(2, 4, 6), draw.normal(2, 5, 6), dtype=draw.dtype)
+
+
+def _memory_masked(draw: Draw) -> Iterator[Case]:
+    yield case((6, 3), draw.normal(2, 4, 6), draw.normal(2, 5, 6), mask=draw.mask(2, 1, 1, 5), dtype=draw.dtype)
+
+
+def _tokens(*sizes: int) -> Callable[[Draw], Iterator[Case]]:
+    def cases(draw: Draw) -> Iterator[Case]:
+        yield case(sizes, draw.normal(1, 2, sizes[0]), dtype=draw.dtype)
+        yield case(sizes, 1.0 + 2.0 * draw.normal(3, 5, sizes[0]), dtype=draw.dtype)
+
+    return cases
+
+
+def _alike(draw: Draw) -> Iterator[Case]:
+    yield case((4,), torch.full((1, 1, 4), 2.0, dtype=draw.dtype), dtype=draw.dtype)
+    yield case((4,), 0.003 * draw.normal(2, 3, 4), dtype=draw.dtype)
+
+
+def _sublayers(draw: Draw) -> Iterator[Case]:
+    yield case((4,), draw.normal(1, 2, 4), draw.normal(4, 4))
+    yield case((6,), draw.normal(2, 5, 6), draw.normal(6, 6))
+
+
+def _padded(*sizes: int) -> Callable[[Draw], Iterator[Case]]:
+    def cases(draw: Draw) -> Iterator[Case]:
+        mask = torch.tensor([[True, True, False], [True, False, False]])[:, None, None]
+        yield case(sizes, draw.normal(2, 3, sizes[0]), mask=mask, dtype=draw.dtype)
+
+    return cases
+
+
+def _asking(*sizes: int) -> Callable[[Draw], Iterator[Case]]:
+    def cases(draw: Draw) -> Iterator[Case]:
+        yield case(sizes, draw.normal(1, 2, sizes[0]), draw.normal(1, 3, sizes[0]), dtype=draw.dtype)
+        yield case(sizes, draw.normal(3, 5, sizes[0]), draw.normal(3, 4, sizes[0]), dtype=draw.dtype)
+
+    return cases
+
+
+def _asking_masked(*sizes: int) -> Callable[[Draw], Iterator[Case]]:
+    def cases(draw: Draw) -> Iterator[Case]:
+        x, memory = draw.normal(2, 3, sizes[0]), draw.normal(2, 4, sizes[0])
+        yield case(sizes, x, memory, memory_mask=draw.mask(2, 1, 1, 4), dtype=draw.dtype)
+
+    return cases
+
+
+_SIZES = (11, 6, 3, 5, 2, 1)
+
+
+def _sentences(draw: Draw) -> Iterator[Case]:
+    yield case(_SIZES, draw.integers(1, 2, low=1, high=11), draw.integers(1, 3, low=1, high=11), dtype=draw.dtype)
+    yield case(_SIZES, draw.integers(3, 5, low=1, high=11), draw.integers(3, 4, low=1, high=11), dtype=draw.dtype)
+
+
+def _padded_sentences(draw: Draw) -> Iterator[Case]:
+    for pad_id in (0, 10):
+        source = draw.integers(2, 5, low=1, high=10)
+        source[0, 3:] = pad_id
+        yield case((*_SIZES, pad_id), source, draw.integers(2, 3, low=1, high=10), dtype=draw.dtype)
+
+
+# ---- Writing.
+
+
+def _write_greedily(model: Any, source_ids: Tensor, bos_id: int, eos_id: int, max_new_tokens: int) -> Tensor:
+    return lib.greedy(model, bos_id, source_ids, eos_id=eos_id, max_new_tokens=max_new_tokens)
+
+
+def _written(answer: Any, model: int, source_ids: Tensor, eos_id: int, max_new_tokens: int) -> Any:
+    """With the library's Transformer; ``model`` numbers its random weights."""
+    with torch.no_grad():
+        return answer(_random(model), source_ids, 1, eos_id, max_new_tokens)
+
+
+def _random(number: int) -> lib.Transformer:
+    pair = _transformer(9, 8, 2, 12, 1, 2)
+    draw = Draw(number)
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter.copy_(draw.normal(*parameter.shape))
+    return pair.eval()
+
+
+def _texts(draw: Draw) -> Iterator[Case]:
+    """Of models whose rows end at different places, one of them within the limit."""
+    for rows, limit in ((1, 4), (3, 7)):
+        source = draw.integers(rows, 7, low=2, high=9)
+        source[-1, 2:] = 0
+        number = int(draw.integers(1, high=1000))
+        first = _write_greedily(_random(number), source, 1, 8, limit)[0]
+        yield case(number, source, int(first[1]), limit)
+        yield case(number, source, 8, limit)
+
+
+# ---- The sentence.
+
+
+def _translated(answer: Any, draw: Draw) -> Mapping[str, Any]:
+    kind, generate = answer
+    shipped = Translator.load()
+    book = shipped.model
+    config, writes = book.encoder.config, book.decoder.config
+    sizes = (config.d_model, config.n_heads, config.d_ff, config.n_layers, writes.n_layers)
+    model = kind(book.embedding.num_embeddings, *sizes, book.pad_id)
+    wanted, found = (
+        {name: tuple(tensor.shape) for name, tensor in one.state_dict().items()} for one in (book, model)
+    )
+    if wrong := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
+        name = wrong[0]
+        told = [f"of shape {shape}" if shape else "missing" for shape in (wanted.get(name), found.get(name))]
+        raise Complaint(f"the weights do not fit: {name} is {told[0]} in the checkpoint, and {told[1]} in your model")
+    model.load_state_dict(book.state_dict())
+    model.eval()
+    source = shipped.encode([ENGLISH])
+    bos, eos = (shipped.tokenizer.token_to_id(token) for token in ("<bos>", "<eos>"))
+    with torch.no_grad():
+        rows = generate(model, source, bos, eos, 20)
+    target = torch.tensor([[bos, *shipped.tokenizer.encode(PORTUGUESE).ids]])
+    where = first_divergence(model.double(), book.double(), source, target)
+    return {"your model writes": shipped.decode(rows[0].tolist()), "first divergence": where or "none"}
+
+
+_PASSAGE = "translator: Try it"
+_SENTENCE = Goal(
+    PORTUGUESE,
+    lambda measured: measured["your model writes"] == PORTUGUESE,
+    "With the same weights the book's Transformer writes another sentence. If there is no divergence below, the fault "
+    "is in `generate`.",
+    _PASSAGE,
+    lambda: (_transformer, lambda model, source_ids, *_: source_ids),
+)
+
+
+# ---- All of them.
+
+#: The parts that hold other parts: where a difference has a place.
+STACKS: Mapping[str, Callable[..., nn.Module]] = {
+    "MultiHeadAttention": lib.MultiHeadAttention,
+    "EncoderLayer": _encoder_layer,
+    "Encoder": _encoder,
+    "DecoderLayer": _decoder_layer,
+    "Decoder": _decoder,
+    "Transformer": _transformer,
+}
+
+
+def _layer(chapter: str, reference: Callable[..., nn.Module], *stages: Stage, **more: Any) -> Mapping[str, Any]:
+    probe = partial(_run, reference)
+    return {"chapter": chapter, "reference": reference, "probe": probe, "stages": stages, **more}
+
+
+#: The positions are rounded to float32, so a stack is judged by what float32 can tell.
+_ROUNDED: Mapping[str, Any] = {"atol": 1e-5, "dtypes": (torch.float64,)}
+
+PARTS: tuple[Exercise, ...] = read(
+    "translator",
+    {
+        "attention": {
+            "chapter": "scaled",
+            "reference": lib.attention,
+            "stages": (
+                Stage("without a mask", _plain, gradients=True),
+                Stage("with a mask", _masked, gradients=True),
+                Stage("with scores in the hundreds", _large),
+                Stage("for a query that may see nothing", _blind, gradients=True),
+            ),
+        },
+        "padding_mask": {
+            "chapter": "encoder",
+            "reference": lib.padding_mask,
+            "stages": (Stage("for a batch", _ids),),
+            "dtypes": (torch.float64,),
+        },
+        "causal_mask": {
+            "chapter": "self",
+            "reference": _causal,
+            "stages": (Stage("for some lengths", _lengths),),
+            "dtypes": (torch.float64,),
+        },
+        "MultiHeadAttention": _layer(
+            "multihead",
+            lib.MultiHeadAttention,
+            Stage("in self-attention", _self, gradients=True),
+            Stage("with a memory", _memory, gradients=True),
+            Stage("with a mask", _memory_masked),
+        ),
+        "sinusoidal_table": {
+            "chapter": "positions",
+            "reference": lib.sinusoidal_table,
+            "stages": (Stage("for some sizes", _tables),),
+            "dtypes": (torch.float64,),
+        },
+        "LayerNorm": _layer(
+            "layers",
+            layers.LayerNorm,
+            Stage("for a few tokens", _tokens(4), gradients=True),
+            Stage("for numbers that are nearly alike", _alike, gradients=True),
+            ready_made=(nn.LayerNorm, torch.nn.functional.layer_norm, torch.layer_norm, torch.native_layer_norm),
+        ),
+        "FeedForward": _layer("layers", _feed_forward, Stage("for a few tokens", _tokens(4, 7), gradients=True)),
+        "Residual": {
+            "chapter": "layers",
+            "reference": _residual,
+            "probe": _around,
+            "stages": (Stage("around a sublayer", _sublayers, gradients=True),),
+        },
+        "EncoderLayer": _layer(
+            "encoder",
+            _encoder_layer,
+            Stage("for whole sentences", _tokens(6, 2, 7), gradients=True),
+            Stage("with a padding mask", _padded(6, 3, 5)),
+        ),
+        "Encoder": _layer(
+            "encoder",
+            _encoder,
+            Stage("for whole sentences", _tokens(6, 2, 2, 7), gradients=True),
+            Stage("with a padding mask", _padded(6, 3, 2, 5)),
+            **_ROUNDED,
+        ),
+        "DecoderLayer": _layer(
+            "decoder",
+            _decoder_layer,
+            Stage("with a memory", _asking(6, 2, 7), gradients=True),
+            Stage("with a mask of the memory", _asking_masked(6, 3, 5)),
+        ),
+        "Decoder": _layer(
+            "decoder",
+            _decoder,
+            Stage("with a memory", _asking(6, 2, 2, 7), gradients=True),
+            Stage("with a mask of the memory", _asking_masked(6, 3, 2, 5)),
+            **_ROUNDED,
+        ),
+        "Transformer": _layer(
+            "transformer",
+            _transformer,
+            Stage("for whole sentences", _sentences),
+            Stage("for padded sentences", _padded_sentences),
+            **_ROUNDED,
+        ),
+        "generate": {
+            "chapter": "decoding",
+            "reference": _write_greedily,
+            "probe": _written,
+            "stages": (Stage("for texts that end at different places", _texts),),
+            "dtypes": (torch.float64,),
+            "allowed": (lib.Transformer, lib.Encoder, lib.Decoder),
+            "ready_made": (lib.greedy, lib.sample, lib.beam_search),
+        },
+        "translation": {"chapter": "translator", "measure": _translated, "goals": (_SENTENCE,), "seconds": 60.0},
+    },
+    file=Path(__file__).with_suffix(".md"),
+    joined=True,
+)
+
+
+def uses(part: Exercise) -> tuple[str, ...]:
+    """The parts that a part's solution builds on, in order; for the last one what it runs."""
+    if not part.solution:
+        return ("Transformer", "generate")
+    named = {node.id for node in ast.walk(ast.parse(part.solution)) if isinstance(node, ast.Name)}
+    return tuple(other.id for other in PARTS if other.id in named and other.id != part.id)
