@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from transformer_lib.capstone import package
 from transformer_lib.capstone.package import Piece
 from transformer_lib.capstone.parts import ENGLISH, FILES, PARTS, PORTUGUESE, diverging, uses
@@ -29,8 +31,19 @@ from transformer_lib.exercises.engine.report import Report
 
 #: How long the learner's files may take to be imported, and a model to be run beside the book's, in seconds.
 LOADING, BESIDE = 20.0, 20.0
-#: Where a learner's code has returned something, its place in the stack is worth knowing.
-_PLACED = ("mistake", "differs", "raised", "type", "length", "shape", "dtype", "nan", "input")
+#: Where nothing has gone wrong that has a place in the stack.
+_PLACELESS = (
+    "todo",
+    "unfinished",
+    "passed",
+    "endless",
+    "recursion",
+    "memory",
+    "crashed",
+    "ready-made",
+    "seed",
+    "random",
+)
 _FILE = {name: file for file, names in FILES.items() for name in names}
 _IDS = [part.id for part in PARTS]
 
@@ -51,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hint.add_argument("part", metavar="PART")
     hint.add_argument("number", nargs="?", type=int, default=1, metavar="NUMBER")
     chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # all that is computed is small
     try:
         if chosen.command == "new":
             status = _new(Path(chosen.folder))
@@ -107,15 +121,18 @@ def _check(folder: Path, one: Exercise | None) -> int:
     if one is not None:
         report = _report(one, pieces)
         say(report)
+        if one.id == PARTS[-1].id and report.verdict == "passed":
+            _built()
         return int(report.verdict != "passed")
     passed: list[str] = []
     reports: list[Report] = []
     for part in PARTS:
         file = _FILE.get(part.id, "")
         waits = [name for name in uses(part) if name not in passed]
-        if part.id in pieces and not pieces[part.id].begun:
+        piece = pieces.get(part.id)
+        if piece and not piece.begun:
             mark, note = "○", "not begun"
-        elif waits:
+        elif waits and not (piece and piece.problem):
             mark, note = "·", f"waits for {', '.join(waits)}"
         else:
             report = _report(part, pieces)
@@ -128,8 +145,7 @@ def _check(folder: Path, one: Exercise | None) -> int:
     for report in reports:
         say(f"\n{report}")
     if len(passed) == len(PARTS):
-        say(f"\nYour own classes, with the book's weights, read: {ENGLISH}\nThey wrote: {PORTUGUESE}")
-        say("You have built a Transformer.")
+        _built()
         return 0
     following = next(part for part in PARTS if part.id not in passed and set(uses(part)) <= set(passed))
     chapter = CHAPTERS[following.chapter]
@@ -140,11 +156,17 @@ def _check(folder: Path, one: Exercise | None) -> int:
     return 1
 
 
+def _built() -> None:
+    say(f"\nYour own classes, with the book's weights, read: {ENGLISH}\nThey wrote: {PORTUGUESE}")
+    say("You have built a Transformer.")
+
+
 def _loaded(folder: Path) -> dict[str, Piece]:
     """The learner's package; first on trial, so that a loop without end is stopped."""
     ended = isolation.run(lambda mark: _trial(folder), LOADING)
     if ended.value is None:
-        raise ValueError(f"your files in {folder} could not be imported: the import is {ended.how}")
+        how = "has no end" if ended.how == "endless" else "ends the whole process"
+        raise ValueError(f"your files in {folder} cannot be imported: the import {how}")
     if ended.value:
         raise ValueError(ended.value)
     return package.load(folder)
@@ -172,7 +194,7 @@ def _report(part: Exercise, pieces: dict[str, Piece]) -> Report:
     if see and "in the chapter" not in see:
         see = f"{see} in the chapter “{CHAPTERS[part.chapter].title}”"
     note = report.note
-    if report.verdict in _PLACED:
+    if report.verdict not in _PLACELESS:
         found = isolation.run(lambda mark: diverging(part, answer), BESIDE).value
         note = "\n".join(filter(None, [found, note]))
     return replace(report, title=f"{part.id} ({_FILE.get(part.id, part.title)})", see=see, note=note)

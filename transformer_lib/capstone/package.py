@@ -16,9 +16,11 @@ from transformer_lib.capstone.parts import FILES, PARTS, uses
 
 #: Under which name the package is imported here, whatever its folder is called.
 _NAME = "your_transformer"
-_SOLUTIONS = {part.id: part.solution for part in PARTS if part.solution}
-_FILE = {name: file for file, names in FILES.items() for name in names}
-_START = '''"""A Transformer of my own. `python -m transformer_lib.capstone check` in this folder says how far it is."""\n'''
+#: The code of every part, as the book has it.
+SOLUTIONS = {part.id: part.solution for part in PARTS if part.solution}
+_START = (
+    '''"""A Transformer of my own; `python -m transformer_lib.capstone check` in this folder says how far it is."""\n'''
+)
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,15 @@ def _text(file: str, definitions: Mapping[str, str]) -> str:
         if set(inside) & set(others)
     ]
     heads = ["import math\n", "\nimport torch\nfrom torch import nn\n", "\n" if imports else "", *imports]
-    return "".join(heads) + "".join(f"\n\n{definitions.get(name, emptied(_SOLUTIONS[name]))}" for name in names)
+    return "".join(heads) + "".join(f"\n\n{definitions.get(name, emptied(SOLUTIONS[name]))}" for name in names)
 
 
 def emptied(source: str) -> str:
     """Code whose functions have kept their contracts and lost their insides."""
     lines = source.splitlines()
-    for node in reversed([one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef)]):
-        kept = 1 if ast.get_docstring(node) or ast.unparse(node.body[0]) == "super().__init__()" else 0
-        if any(isinstance(inner, ast.FunctionDef) for inner in ast.walk(node) if inner is not node):
-            raise ValueError(f"{node.name}: a function inside a function has no contract")
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    for node in reversed(functions):  # so that the lines above keep their numbers
+        kept = int(bool(ast.get_docstring(node)) or ast.unparse(node.body[0]) == "super().__init__()")
         first, last = node.body[kept].lineno - 1, node.end_lineno
         lines[first:last] = [f"{' ' * node.body[0].col_offset}raise NotImplementedError"]
     return "\n".join(lines) + "\n"
@@ -99,7 +100,9 @@ def load(folder: Path) -> dict[str, Piece]:
         ValueError: none of the files is there.
     """
     if not any((folder / file).is_file() for file in FILES):
-        raise ValueError(f"{folder} holds no package of yours; write one: python -m transformer_lib.capstone new FOLDER")
+        raise ValueError(
+            f"{folder} holds no package of yours; write one: python -m transformer_lib.capstone new FOLDER"
+        )
     found: dict[str, Piece] = {}
     with _imported(folder):
         for file, names in FILES.items():
@@ -109,14 +112,14 @@ def load(folder: Path) -> dict[str, Piece]:
             except (OSError, SyntaxError, ValueError) as error:
                 found |= {name: Piece(True, None, f"{file} cannot be read: {_said(error)}") for name in names}
                 continue
-            written = {getattr(node, "name", ""): ast.unparse(node) for node in source.body}
+            written = {getattr(node, "name", ""): ast.unparse(node) for node in source.body}  # without comments
             try:
                 module = importlib.import_module(f"{_NAME}.{path.stem}")
                 problem = ""
             except (Exception, SystemExit) as error:
                 module, problem = types.ModuleType(""), f"{file} cannot be imported: {_said(error)}"
             for name in names:
-                empty = ast.unparse(ast.parse(emptied(_SOLUTIONS[name])))
+                empty = ast.unparse(ast.parse(emptied(SOLUTIONS[name])))
                 value = getattr(module, name, None)
                 missing = "" if value is not None else f"{file} has no {name}"
                 found[name] = Piece(written.get(name) != empty, value, problem or missing)
