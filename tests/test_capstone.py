@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.notebooks import notebook, read
+from tests.notebooks import ROOT, notebook, read
 from transformer_lib import StackConfig
 from transformer_lib.capstone import __main__ as cli
 from transformer_lib.capstone import package
@@ -22,6 +22,7 @@ from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.multihead import MultiHeadAttention
 
 IDS = [part.id for part in PARTS]
+PAGE = (ROOT / "capstone.md").read_text(encoding="utf-8")
 each = pytest.mark.parametrize("part", PARTS, ids=IDS)
 
 
@@ -75,7 +76,7 @@ def test_from_the_empty_package_to_the_sentence(learner: Learner, tmp_path: Path
         # Without a name, but with a place: only the first layer gets the mask.
         "Encoder": (
             ("x = layer(x, mask)", "x, mask = layer(x, mask), None"),
-            ("with a padding mask: `layers.1`.", "Its argument `mask` already is missing", "what `Encoder` does"),
+            ("with a padding mask: `layers.1`.", "Already its argument `mask` is missing", "what `Encoder` does"),
         ),
         # Deep in the stack: the decoder has one head.
         "Transformer": (
@@ -92,6 +93,9 @@ def test_from_the_empty_package_to_the_sentence(learner: Learner, tmp_path: Path
             for words in told:
                 assert words in text, text
             assert "✓" not in text
+            if name == "Encoder":  # the page shows it
+                [sentence] = [line for line in text.splitlines() if "First divergence" in line]
+                assert sentence in " ".join(PAGE.split()).replace("First", "  First")
         learner.writes(name)
         if name in ("attention", "MultiHeadAttention"):
             status, text = learner.checks(name)
@@ -121,6 +125,7 @@ def test_every_part_is_whole(part: Exercise) -> None:
         chapter, _, heading = see.partition(": ")
         texts = [cell.source for cell in read(notebook(chapter)).cells if cell.cell_type == "markdown"]
         assert re.search(rf"^#+ {re.escape(heading)}$", "\n\n".join(texts), re.M), see
+    assert re.search(rf"^. {part.id} ", PAGE, re.M)
     earlier = IDS[: IDS.index(part.id)]
     assert set(uses(part)) <= set(earlier)
     if part.solution:
@@ -277,7 +282,7 @@ def test_the_first_module_is_named_with_how_it_differs() -> None:
     yours.factor = 6**0.5
     told = first_divergence(yours, books, x)
     assert told.startswith("`inner`. Its output differs by up to ")
-    assert "Its argument `x` already is 2.449 (√width, 6 wide) times the book's." in told
+    assert "Already its argument `x` is 2.449 (√width, 6 wide) times the book's." in told
 
     yours, books, x = pair()
     with torch.no_grad():
@@ -300,4 +305,4 @@ def test_the_first_module_is_named_with_how_it_differs() -> None:
     )
     told = first_divergence(yours, books, x, mask)
     assert "`inner.attention`." in told
-    assert "`mask` already shows 3 that should be hidden, and hides 3 that should be seen." in told
+    assert "Already its argument `mask` shows 3 that should be hidden, and hides 3 that should be seen." in told

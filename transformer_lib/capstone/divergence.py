@@ -72,7 +72,7 @@ def first_divergence(yours: nn.Module, books: nn.Module, *inputs: Tensor, **name
                 if argument in own.inputs and (other := _input(argument, value, own.inputs[argument])):
                     owner = max((one for one in called if _holds(one, name)), key=len, default="")
                     return (
-                        f"{quoted(name)}. Its output {how}. Its argument `{argument}` already {other}. All before it "
+                        f"{quoted(name)}. Its output {how}. Already its argument `{argument}` {other}. All before it "
                         f"is equal: look at what {quoted(owner)} does until it calls it."
                     )
             continue
