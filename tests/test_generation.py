@@ -6,14 +6,14 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer_lib.config import PositionScheme, StackConfig
+from transformer_lib.config import StackConfig
 from transformer_lib.decoder import Decoder, DecoderCache
 from transformer_lib.generation import (
     BeamState,
@@ -32,12 +32,13 @@ from transformer_lib.generation import (
     top_k_filter,
     top_p_filter,
 )
+from transformer_lib.positions import PositionScheme
 from transformer_lib.transformer import Transformer
 
 # All sizes differ, so that no mixed-up axis can hide.
 CONFIG = StackConfig(d_model=24, n_heads=4, n_layers=2, d_ff=40, dropout=0.0, max_len=32)
 VOCAB, PAD, BOS, EOS = 11, 0, 1, 2
-schemes = pytest.mark.parametrize("scheme", get_args(PositionScheme))
+schemes = pytest.mark.parametrize("scheme", list(PositionScheme.known))
 kinds = pytest.mark.parametrize("kind", ["transformer", "gpt"])
 sides = pytest.mark.parametrize("side", ["left", "right"])
 penalties = pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers import PhiConfig
+from transformers.models.phi.modeling_phi import PhiRotaryEmbedding, apply_rotary_pos_emb
 
 from tests import oracle
 from tests.cases import DTYPES, assert_near, differ, distance, exact, gradients, randn
@@ -227,6 +229,28 @@ def test_trap_12_interleaved_and_half_split_agree_after_permuting_the_channels()
 
 
 @both_layouts
+@pytest.mark.parametrize(("d_head", "partial", "turned"), [(8, 0.5, 4), (10, 0.4, 4), (6, 1 / 3, 2)])
+def test_partial_rotary_turns_the_first_channels_only(
+    interleaved: bool, d_head: int, partial: float, turned: int
+) -> None:
+    x, at = randn(2, 3, 5, d_head), torch.arange(5).expand(2, 5) + 3
+    output = RotaryPositions(d_head, interleaved=interleaved, partial=partial)(x, at)
+    assert_near(
+        output[..., :turned], rotated_by_the_oracle(exact(x)[..., :turned], at.numpy(), interleaved=interleaved)
+    )
+    assert torch.equal(output[..., turned:], x[..., turned:])
+
+
+def test_partial_rotary_equals_phis() -> None:
+    config = PhiConfig(hidden_size=24, num_attention_heads=3, partial_rotary_factor=0.5, max_position_embeddings=20)
+    at, x = torch.arange(5)[None] + 7, randn(1, 3, 5, 8)
+    cos, sin = PhiRotaryEmbedding(config)(x, at)
+    wanted, _ = apply_rotary_pos_emb(x[..., :4], x[..., :4], cos, sin)
+    output = RotaryPositions(8, interleaved=False, partial=0.5)(x, at)
+    assert_near(output, torch.cat([wanted, x[..., 4:]], dim=-1), torch.float32)  # their angles are float32
+
+
+@both_layouts
 def test_rotary_stays_accurate_in_bfloat16_at_late_positions(interleaved: bool) -> None:
     layer = RotaryPositions(8, interleaved=interleaved)
     model = nn.ModuleList([copy.deepcopy(layer)]).to(torch.bfloat16)
@@ -381,6 +405,9 @@ def test_lengths_that_do_not_fit_are_named(layer: nn.Module, lengths: tuple[int,
         (lambda: RotaryPositions(5), "d_head must be positive and even; got 5"),
         (lambda: RotaryPositions(-2), "d_head must be positive and even; got -2"),
         (lambda: RotaryPositions(4, base=0.0), "base must be positive; got 0.0"),
+        (lambda: RotaryPositions(8, partial=0.4), r"partial \* d_head must be positive and even; got 0.4 \* 8"),
+        (lambda: RotaryPositions(8, partial=0.125), r"partial \* d_head must be positive and even; got 0.125 \* 8"),
+        (lambda: RotaryPositions(8, partial=0.0), "partial must be more than 0 and at most 1; got 0.0"),
         (lambda: RelativeBias(0), "n_heads must be at least 1; got 0"),
         (lambda: RelativeBias(2, n_buckets=2), "n_buckets must be even and at least 4; got 2"),
         (lambda: RelativeBias(2, n_buckets=7), "n_buckets must be even and at least 4; got 7"),

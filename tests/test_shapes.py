@@ -114,6 +114,11 @@ def exercise_positions(sizes: Sizes) -> None:
     for given in (torch.arange(k_len), torch.zeros(batch, k_len).long()):
         positions.positions_for(given, batch, k_len, torch.device("cpu"))
     lib.ALiBi(heads)(q_len, k_len)
+    base = positions.PositionScheme()
+    assert base.added(d_model, 20) is base.bias(heads, bidirectional=True) is base.rotary(d_head) is base.limit(20)
+    for name in base.known:
+        scheme = positions.PositionScheme.of(name)
+        scheme.added(d_model, 20), scheme.bias(heads, bidirectional=True), scheme.rotary(d_head), scheme.limit(20)
 
 
 def small_config(sizes: Sizes, **choices: Any) -> Any:

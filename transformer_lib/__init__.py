@@ -40,9 +40,16 @@ from transformer_lib.generation import (
 from transformer_lib.multihead import KVCache, MultiHeadAttention, merge_heads, split_heads
 from transformer_lib.positions import (
     ALiBi,
+    Alibi,
+    Learned,
     LearnedPositions,
+    NoPositions,
+    PositionScheme,
+    Relative,
     RelativeBias,
+    Rotary,
     RotaryPositions,
+    Sinusoidal,
     SinusoidalPositions,
     sinusoidal_table,
 )
@@ -50,6 +57,7 @@ from transformer_lib.transformer import Transformer
 
 __all__ = [
     "ALiBi",
+    "Alibi",
     "BeamState",
     "Cache",
     "Candidate",
@@ -59,11 +67,17 @@ __all__ = [
     "Hypothesis",
     "KVCache",
     "LanguageModel",
+    "Learned",
     "LearnedPositions",
     "LengthPenalty",
     "MultiHeadAttention",
+    "NoPositions",
+    "PositionScheme",
+    "Relative",
     "RelativeBias",
+    "Rotary",
     "RotaryPositions",
+    "Sinusoidal",
     "SinusoidalPositions",
     "StackConfig",
     "Transformer",

@@ -1,7 +1,9 @@
 """Checks of what a user hands in, with one wording for all of the library."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Protocol
 
 
 def check_whole(name: str, value: object, least: int) -> int:
@@ -47,3 +49,63 @@ def check_real(name: str, value: object) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite; got {value}")
     return number
+
+
+class Shaped(Protocol):
+    """What has a shape: a tensor, an array."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def check_shape(name: str, tensor: Shaped, axes: str, **sizes: int) -> None:
+    """Check that a tensor has the axes that it should have.
+
+    Args:
+        name: of the argument, for the message.
+        tensor: what was given.
+        axes: the names of its axes, e.g. ``"batch seq d_model"``.
+        sizes: how long some of them must be, by their names.
+
+    Raises:
+        ValueError: another number of axes, or an axis of another size.
+    """
+    names, shape = axes.split(), tuple(tensor.shape)
+    if len(shape) != len(names) or any(size != sizes.get(axis, size) for axis, size in zip(names, shape, strict=True)):
+        expected = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in names)
+        raise ValueError(f"{name} must have shape ({expected}); got {shape}")
+
+
+def check_heads(
+    d_model: int, n_heads: int, d_head: int | None, n_kv_heads: int | None, dropout: float
+) -> tuple[int, int]:
+    """Check the sizes of attention's heads, and say what follows for those that were not given.
+
+    Args:
+        d_model: width of a token.
+        n_heads: query heads.
+        d_head: width of a head; ``d_model / n_heads`` where it is ``None``.
+        n_kv_heads: key and value heads; ``n_heads`` where it is ``None``.
+        dropout: probability with which a weight is dropped in training.
+
+    Returns:
+        ``d_head`` and ``n_kv_heads``.
+
+    Raises:
+        ValueError: sizes that are not positive, or not divisible as needed; a dropout outside [0, 1).
+    """
+    for name, size in (("d_model", d_model), ("n_heads", n_heads), ("d_head", d_head), ("n_kv_heads", n_kv_heads)):
+        if size is not None:
+            check_whole(name, size, 1)
+    if d_head is None:
+        if d_model % n_heads:
+            raise ValueError(
+                f"d_model must be divisible by n_heads unless d_head is given; got {d_model} and {n_heads}"
+            )
+        d_head = d_model // n_heads
+    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+    if n_heads % n_kv_heads:
+        raise ValueError(f"n_heads must be divisible by n_kv_heads; got {n_heads} and {n_kv_heads}")
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout must be in [0, 1); got {dropout}")
+    return d_head, n_kv_heads

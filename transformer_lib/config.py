@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-PositionScheme = Literal["sinusoidal", "learned", "relative", "rotary", "alibi", "none"]
+from transformer_lib.checks import check_heads, check_whole
+from transformer_lib.positions import PositionScheme, Sinusoidal
+
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 Norm = Literal["layer", "rms"]
 
@@ -30,10 +32,13 @@ class StackConfig:
         gated: whether the activation multiplies a second projection (Shazeer, 2020).
         bias: whether projections add one.
         attention_scale: of the scores; ``1 / sqrt(d_head)`` unless given.
-        positions: how the stack knows the order of its tokens.
+        positions: how the stack knows the order of its tokens: a scheme, such as ``Rotary(base=500_000.0)``. Its name
+            will do for its defaults (``"rotary"``; ``None`` or ``"none"`` for no positions), and so will what
+            ``dataclasses.asdict`` made of it; both become the scheme.
         max_len: longest sequence, for position tables.
 
     Raises:
+        TypeError: ``positions`` is nothing of that kind.
         ValueError: a size, probability or name outside its bounds; the message names it.
     """
 
@@ -51,31 +56,22 @@ class StackConfig:
     gated: bool = False
     bias: bool = True
     attention_scale: float | None = None
-    positions: PositionScheme = "sinusoidal"
+    positions: PositionScheme = Sinusoidal()  # noqa: RUF009  (it is frozen)
     max_len: int = 1024
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("d_model", "n_heads", "n_layers", "d_ff", "max_len"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("d_head", "n_kv_heads"):
-            if getattr(self, name) is not None:
-                _at_least_one(name, getattr(self, name))
-        if self.d_head is None and self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model must be divisible by n_heads unless d_head is given; got {self.d_model} and {self.n_heads}"
-            )
-        if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_heads must be divisible by n_kv_heads; got {self.n_heads} and {self.n_kv_heads}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
+        object.__setattr__(self, "positions", PositionScheme.of(self.positions))
+        check_heads(self.d_model, self.n_heads, self.d_head, self.n_kv_heads, self.dropout)
+        for name in ("n_layers", "d_ff", "max_len"):
+            check_whole(name, getattr(self, name), 1)
         if not self.norm_eps > 0.0:
             raise ValueError(f"norm_eps must be positive; got {self.norm_eps}")
-        for name, names in (("norm", Norm), ("activation", Activation), ("positions", PositionScheme)):
+        for name, names in (("norm", Norm), ("activation", Activation)):
             if getattr(self, name) not in get_args(names):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}")
 
-
-def _at_least_one(name: str, size: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {size!r}")
+    @property
+    def head_width(self) -> int:
+        """Width of a head: ``d_head``, or what follows for it."""
+        return self.d_model // self.n_heads if self.d_head is None else self.d_head

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformer_lib.config import StackConfig
 from transformer_lib.layers import FeedForward, Residual, StackPositions, make_attention, make_norm
 from transformer_lib.multihead import KVCache
-from transformer_lib.positions import RotaryPositions
+from transformer_lib.positions import Rotation
 
 
 class DecoderCache:
@@ -35,7 +35,7 @@ class DecoderCache:
         self.memory: list[tuple[Tensor, Tensor] | None] = [None] * n_layers
         self.memory_mask: Tensor | None = None
         self.source: Tensor | None = None  # the memory before its projection
-        self.positions: Tensor | None = None  # (rows, length), where the caller gave any and the scores need them
+        self.positions: Tensor | None = None  # (rows, length), where the caller gave any
         self.max_len = max_len
         self.beams = 1
 
@@ -137,9 +137,7 @@ class DecoderLayer(nn.Module):
         cross_attention: whether there is a memory.
     """
 
-    def __init__(
-        self, config: StackConfig, rotary: RotaryPositions | None = None, *, cross_attention: bool = True
-    ) -> None:
+    def __init__(self, config: StackConfig, rotary: Rotation | None = None, *, cross_attention: bool = True) -> None:
         super().__init__()
         self.self_attention = make_attention(config, rotary)
         self.self_attention_residual = Residual(config)
@@ -220,8 +218,7 @@ class Decoder(nn.Module):
         Raises:
             ValueError: a memory of another width, or for a decoder that attends to none.
         """
-        max_len = None if self.positions.added is None else self.config.max_len
-        cache = DecoderCache(len(self.layers), max_len)
+        cache = DecoderCache(len(self.layers), self.positions.limit)
         if memory is not None:
             if not self.has_memory:
                 raise ValueError("this decoder attends to no memory; got one")
@@ -294,11 +291,10 @@ class Decoder(nn.Module):
         """What the positions add to the scores. Where positions were given, the cache has to know those of the past."""
         rows, q_len, _ = x.shape
         keys = positions
-        if self.positions.bias is not None and cache is not None:
-            if positions is None and cache.positions is not None:
+        if cache is not None and (positions is not None or cache.positions is not None):
+            if positions is None:
                 positions = torch.arange(start, start + q_len, device=x.device)
-            if positions is not None:
-                positions = positions.expand(rows, -1)
-                past = torch.arange(start, device=x.device) if cache.positions is None else cache.positions
-                cache.positions = keys = torch.cat([past.expand(rows, -1), positions], dim=1)  # (rows, key)
+            positions = positions.expand(rows, -1)
+            past = torch.arange(start, device=x.device) if cache.positions is None else cache.positions
+            cache.positions = keys = torch.cat([past.expand(rows, -1), positions], dim=1)  # (rows, key)
         return self.positions.scores(q_len, start + q_len, positions, keys)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from transformer_lib.config import StackConfig
 from transformer_lib.layers import FeedForward, Residual, StackPositions, make_attention, make_norm
-from transformer_lib.positions import RotaryPositions
+from transformer_lib.positions import Rotation
 
 
 class EncoderLayer(nn.Module):
@@ -19,7 +19,7 @@ class EncoderLayer(nn.Module):
         rotary: turns queries and keys, where the stack's positions are rotary.
     """
 
-    def __init__(self, config: StackConfig, rotary: RotaryPositions | None = None) -> None:
+    def __init__(self, config: StackConfig, rotary: Rotation | None = None) -> None:
         super().__init__()
         self.attention = make_attention(config, rotary)
         self.attention_residual = Residual(config)

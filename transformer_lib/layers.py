@@ -15,14 +15,7 @@ from torch import Tensor, nn
 
 from transformer_lib.config import Activation, StackConfig
 from transformer_lib.multihead import MultiHeadAttention
-from transformer_lib.positions import (
-    ALiBi,
-    LearnedPositions,
-    RelativeBias,
-    RotaryPositions,
-    SinusoidalPositions,
-    positions_for,
-)
+from transformer_lib.positions import AddedPositions, PositionBias, Rotation, positions_for
 
 
 def gelu_tanh(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -157,33 +150,20 @@ class Residual(nn.Module):
 
 
 class StackPositions(nn.Module):
-    """The position scheme of a stack, acting where it belongs: on tokens, on scores, or on queries and keys.
+    """The positions of a stack, acting where its scheme acts: on tokens, on scores, or on queries and keys.
 
     Args:
         config: gives ``positions`` and the sizes.
-        bidirectional: whether queries also see later keys, for the relative bias.
+        bidirectional: whether queries also see later keys.
     """
 
     def __init__(self, config: StackConfig, *, bidirectional: bool) -> None:
         super().__init__()
-        self.added: SinusoidalPositions | LearnedPositions | None = None
-        self.bias: RelativeBias | ALiBi | None = None
-        self.rotary: RotaryPositions | None = None
-        match config.positions:
-            case "sinusoidal":
-                self.added = SinusoidalPositions(config.d_model, config.max_len)
-            case "learned":
-                self.added = LearnedPositions(config.d_model, config.max_len)
-            case "relative":
-                self.bias = RelativeBias(config.n_heads, bidirectional=bidirectional)
-            case "alibi":
-                self.bias = ALiBi(config.n_heads)
-            case "rotary":
-                self.rotary = RotaryPositions(config.d_head or config.d_model // config.n_heads)
-            case "none":
-                pass
-            case _:
-                assert_never(config.positions)
+        scheme = config.positions
+        self.added: AddedPositions | None = scheme.added(config.d_model, config.max_len)
+        self.bias: PositionBias | None = scheme.bias(config.n_heads, bidirectional=bidirectional)
+        self.rotary: Rotation | None = scheme.rotary(config.head_width)
+        self.limit = scheme.limit(config.max_len)
 
     def add_to(
         self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."] | None, *, start: int = 0
@@ -192,8 +172,7 @@ class StackPositions(nn.Module):
         if self.added is None:
             positions_for(positions, x.size(0), x.size(1), x.device)  # refuses what does not fit
             return x
-        result: Tensor = self.added(x, positions, start=start)
-        return result
+        return self.added(x, positions, start=start)
 
     def scores(
         self,
@@ -213,13 +192,12 @@ class StackPositions(nn.Module):
         if self.bias is None:
             return None
         if queries is None or keys is None:
-            result: Tensor = self.bias(q_len, k_len)
-            return result
+            return self.bias(q_len, k_len)
         distances = keys[..., None, :] - queries[..., :, None]  # (query, key) or (batch, query, key)
         return self.bias.at(distances if distances.ndim == 3 else distances[None])
 
 
-def make_attention(config: StackConfig, rotary: RotaryPositions | None = None) -> MultiHeadAttention:
+def make_attention(config: StackConfig, rotary: Rotation | None = None) -> MultiHeadAttention:
     """The attention that ``config`` describes."""
     return MultiHeadAttention(
         config.d_model,

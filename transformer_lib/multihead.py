@@ -4,13 +4,14 @@ Sources: Vaswani et al. (2017), section 3.2.2; grouped heads: Ainslie et al. (20
 """
 
 from collections import OrderedDict
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.attention import attention, fused_attention
+from transformer_lib.positions import Rotation
 
 
 def split_heads(x: Float[Tensor, "batch seq width"], n_heads: int) -> Float[Tensor, "batch {n_heads} seq d_head"]:
@@ -51,13 +52,6 @@ def merge_heads(x: Float[Tensor, "batch heads seq d_head"]) -> Float[Tensor, "ba
         raise ValueError(f"x must have shape (batch, heads, seq, d_head); got {tuple(x.shape)}")
     # (batch, heads, seq, d_head) -> (batch, seq, heads, d_head) -> (batch, seq, heads * d_head)
     return x.transpose(1, 2).flatten(-2)
-
-
-@runtime_checkable
-class Rotation(Protocol):
-    """What turns queries and keys by their positions, e.g. :class:`~transformer_lib.positions.RotaryPositions`."""
-
-    def __call__(self, x: Tensor, positions: Tensor | None = None) -> Tensor: ...
 
 
 class KVCache:

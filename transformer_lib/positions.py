@@ -1,16 +1,20 @@
 """Five ways to tell attention where a token stands.
 
 Two add a vector to the tokens (sinusoidal, learned), two add a number to the scores (relative bias, ALiBi), and one
-turns the queries and keys (rotary).
+turns the queries and keys (rotary). The modules come first; at the end stand the schemes, by which a stack's
+configuration names them.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from transformer_lib.checks import check_real, check_shape, check_whole
 
 
 def sinusoidal_table(length: int, d_model: int) -> Float[Tensor, "{length} {d_model}"]:
@@ -84,8 +88,7 @@ class SinusoidalPositions(_FromFormula):
     table: Tensor
 
     def __init__(self, d_model: int, max_len: int = 4096) -> None:
-        if max_len < 1:
-            raise ValueError(f"max_len must be at least 1; got {max_len}")
+        check_whole("max_len", max_len, 1)
         self._sizes = max_len, d_model
         super().__init__("table")
 
@@ -122,8 +125,7 @@ class LearnedPositions(nn.Module):
     def __init__(self, d_model: int, max_len: int) -> None:
         super().__init__()
         for name, size in (("d_model", d_model), ("max_len", max_len)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1; got {size}")
+            check_whole(name, size, 1)
         self.table = nn.Parameter(torch.empty(max_len, d_model))
         self.reset_parameters()
 
@@ -159,20 +161,23 @@ class RotaryPositions(nn.Module):
         interleaved: pairs are neighbours (0, 1), (2, 3), … as in the paper; else the first half is paired with the
             second, (0, d/2), (1, d/2 + 1), … as in Llama's published weights. The two agree after permuting the
             channels, so weights trained with one cannot be used with the other.
+        partial: share of the channels that is turned, the first ones; the rest pass unchanged, as in GPT-J and Phi.
 
     Raises:
-        ValueError: ``d_head`` not positive and even, or ``base`` not positive.
+        ValueError: ``d_head``, or the part of it that is turned, not positive and even; or ``base`` not positive.
     """
 
-    def __init__(self, d_head: int, *, base: float = 10000.0, interleaved: bool = True) -> None:
+    def __init__(self, d_head: int, *, base: float = 10000.0, interleaved: bool = True, partial: float = 1.0) -> None:
         super().__init__()
         _require_even("d_head", d_head)
-        if base <= 0:
-            raise ValueError(f"base must be positive; got {base}")
-        self.d_head, self.base, self.interleaved = d_head, base, interleaved
+        _check_rotation(base, partial)
+        turned = round(partial * d_head)
+        if not turned or turned % 2 or not math.isclose(turned, partial * d_head):
+            raise ValueError(f"partial * d_head must be positive and even; got {partial} * {d_head}")
+        self.d_head, self.base, self.interleaved, self.turned = d_head, base, interleaved, turned
 
     def extra_repr(self) -> str:
-        return f"d_head={self.d_head}, base={self.base}, interleaved={self.interleaved}"
+        return f"d_head={self.d_head}, base={self.base}, interleaved={self.interleaved}, turned={self.turned}"
 
     def forward(
         self, x: Float[Tensor, "batch heads seq d_head"], positions: Int[Tensor, "..."] | None = None
@@ -186,23 +191,25 @@ class RotaryPositions(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
-        if x.ndim != 4 or x.size(-1) != self.d_head:
-            raise ValueError(f"x must have shape (batch, heads, seq, d_head={self.d_head}); got {tuple(x.shape)}")
+        check_shape("x", x, "batch heads seq d_head", d_head=self.d_head)
         positions = positions_for(positions, x.size(0), x.size(2), x.device)
         # Angles of late positions need more digits than half precision has, so they are made in float32 at least, and
         # here rather than in a buffer, which `model.to(torch.bfloat16)` would round.
         wide = torch.promote_types(x.dtype, torch.float32)
-        angles = _angles(positions, self.d_head, self.base, wide)  # (seq, d_head / 2) or (batch, seq, d_head / 2)
+        angles = _angles(positions, self.turned, self.base, wide)  # (seq, turned / 2) or (batch, seq, turned / 2)
         if angles.ndim == 3:
-            angles = angles[:, None]  # (batch, 1, seq, d_head / 2)
+            angles = angles[:, None]  # (batch, 1, seq, turned / 2)
         cos, sin = angles.cos(), angles.sin()
+        channels = x[..., : self.turned].to(wide)
         if self.interleaved:
-            first, second = x.to(wide).unflatten(-1, (-1, 2)).unbind(-1)  # (batch, heads, seq, d_head / 2) each
+            first, second = channels.unflatten(-1, (-1, 2)).unbind(-1)  # (batch, heads, seq, turned / 2) each
         else:
-            first, second = x.to(wide).chunk(2, dim=-1)
+            first, second = channels.chunk(2, dim=-1)
         turned = (first * cos - second * sin, first * sin + second * cos)
         merged = torch.stack(turned, dim=-1).flatten(-2) if self.interleaved else torch.cat(turned, dim=-1)
-        return merged.to(x.dtype)
+        if self.turned == self.d_head:
+            return merged.to(x.dtype)
+        return torch.cat([merged.to(x.dtype), x[..., self.turned :]], dim=-1)
 
 
 def relative_position_bucket(
@@ -255,8 +262,7 @@ class RelativeBias(nn.Module):
         self, n_heads: int, *, bidirectional: bool = True, n_buckets: int = 32, max_distance: int = 128
     ) -> None:
         super().__init__()
-        if n_heads < 1:
-            raise ValueError(f"n_heads must be at least 1; got {n_heads}")
+        check_whole("n_heads", n_heads, 1)
         _check_buckets(n_buckets, max_distance, bidirectional)
         self.bidirectional, self.n_buckets, self.max_distance = bidirectional, n_buckets, max_distance
         self.table = nn.Parameter(torch.zeros(n_buckets, n_heads))
@@ -290,8 +296,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, "{n_heads}"]:
     Raises:
         ValueError: ``n_heads`` below 1.
     """
-    if n_heads < 1:
-        raise ValueError(f"n_heads must be at least 1; got {n_heads}")
+    check_whole("n_heads", n_heads, 1)
 
     def geometric(n: int) -> list[float]:
         return [2.0 ** (-8.0 * (i + 1) / n) for i in range(n)]
@@ -347,18 +352,24 @@ def _distances(q_len: int, k_len: int, device: torch.device) -> Tensor:
     return torch.arange(k_len, device=device)[None, :] - queries[:, None]
 
 
-def _check_buckets(n_buckets: int, max_distance: int, bidirectional: bool) -> None:
+def _check_rotation(base: float, partial: float) -> None:
+    if check_real("base", base) <= 0:
+        raise ValueError(f"base must be positive; got {base}")
+    if not 0 < check_real("partial", partial) <= 1:
+        raise ValueError(f"partial must be more than 0 and at most 1; got {partial}")
+
+
+def _check_buckets(n_buckets: int, max_distance: int, bidirectional: bool, name: str = "n_buckets") -> None:
     smallest = 4 if bidirectional else 2
     if n_buckets < smallest or n_buckets % 2:
-        raise ValueError(f"n_buckets must be even and at least {smallest}; got {n_buckets}")
+        raise ValueError(f"{name} must be even and at least {smallest}; got {n_buckets}")
     exact = n_buckets // (4 if bidirectional else 2)
     if max_distance <= exact:
         raise ValueError(f"max_distance must be more than {exact} with {n_buckets} buckets; got {max_distance}")
 
 
 def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None, start: int) -> Tensor:
-    if x.ndim != 3 or x.size(-1) != table.size(1):
-        raise ValueError(f"x must have shape (batch, seq, d_model={table.size(1)}); got {tuple(x.shape)}")
+    check_shape("x", x, "batch seq d_model", d_model=table.size(1))
     if positions is None:
         end = start + x.size(1)
         if start < 0 or end > table.size(0):
@@ -400,3 +411,198 @@ def positions_for(
 def _require_even(name: str, size: int) -> None:
     if size < 2 or size % 2:
         raise ValueError(f"{name} must be positive and even; got {size}")
+
+
+# ---- The schemes: what a stack's configuration says, and what a stack builds of it.
+
+
+class AddedPositions(Protocol):
+    """What adds positions to tokens, e.g. :class:`SinusoidalPositions`."""
+
+    def __call__(self, x: Tensor, positions: Tensor | None = None, *, start: int = 0) -> Tensor: ...
+
+
+class PositionBias(Protocol):
+    """What adds positions to scores, e.g. :class:`RelativeBias`."""
+
+    def __call__(self, q_len: int, k_len: int) -> Tensor: ...
+
+    def at(self, distances: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Rotation(Protocol):
+    """What turns queries and keys by their positions, e.g. :class:`RotaryPositions`."""
+
+    def __call__(self, x: Tensor, positions: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class PositionScheme:
+    """How a stack knows the order of its tokens: a choice, of which the stack builds its modules.
+
+    A scheme acts in one or more of three places, and a method stands for each. Each returns ``None`` here, which is to
+    say that nothing happens there. A scheme of your own is a frozen dataclass with a ``name``; it overrides the methods
+    of the places where it acts, and its fields, which all have defaults, are stored with the configuration.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Short(PositionScheme):
+        ...     name = "short"
+        ...     max_distance: int = 64
+        ...     def bias(self, n_heads, *, bidirectional):
+        ...         return RelativeBias(n_heads, bidirectional=bidirectional, max_distance=self.max_distance)
+        >>> PositionScheme.of({"name": "short", "max_distance": 48})
+        Short(max_distance=48)
+    """
+
+    #: The schemes that there are, by their names.
+    known: ClassVar[dict[str, type["PositionScheme"]]] = {}
+
+    name: str = field(init=False, repr=False)  # a field, so that it is stored with the others
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        name = vars(cls).get("name")
+        if not isinstance(name, str):
+            raise TypeError(f"a position scheme must have a name, as text; {cls.__qualname__} has {name!r}")
+        other = PositionScheme.known.get(name, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):  # the same: its cell ran again
+            raise ValueError(f"{cls.__qualname__} must have a name of its own; {name!r} is {other.__qualname__}'s")
+        PositionScheme.known[name] = cls
+
+    def added(self, d_model: int, max_len: int) -> AddedPositions | None:
+        """Return what is added to the tokens, where the stack begins."""
+        return None
+
+    def bias(self, n_heads: int, *, bidirectional: bool) -> PositionBias | None:
+        """Return what is added to the scores, in every layer; ``bidirectional`` if queries see later keys too."""
+        return None
+
+    def rotary(self, d_head: int) -> Rotation | None:
+        """Return what turns the queries and keys of self-attention, in every layer."""
+        return None
+
+    def limit(self, max_len: int) -> int | None:
+        """Return the length of the longest sequence that has positions; ``None`` if there is none."""
+        return None
+
+    @staticmethod
+    def of(given: "PositionScheme | str | Mapping[str, Any] | None") -> "PositionScheme":
+        """Return the scheme that is meant.
+
+        Args:
+            given: a scheme; the name of one, for its defaults; what :func:`dataclasses.asdict` made of one; or ``None``
+                for no positions.
+
+        Raises:
+            TypeError: something else, or a stored field that the scheme does not have.
+            ValueError: there is no scheme of that name, or a field is outside its bounds.
+        """
+        if isinstance(given, PositionScheme):
+            return given
+        fields = {"name": given} if isinstance(given, str) else {"name": "none"} if given is None else given
+        if not isinstance(fields, Mapping):
+            raise TypeError(f"positions must be a scheme, such as Rotary(), or its name; got {given!r}")
+        name = fields.get("name")
+        if name not in PositionScheme.known:
+            raise ValueError(f"positions must be one of {', '.join(PositionScheme.known)}; got {name!r}")
+        return PositionScheme.known[name](**{key: value for key, value in fields.items() if key != "name"})
+
+
+@dataclass(frozen=True)
+class Sinusoidal(PositionScheme):
+    """The paper's waves, added to the tokens: :class:`SinusoidalPositions`."""
+
+    name = "sinusoidal"
+
+    def added(self, d_model: int, max_len: int) -> SinusoidalPositions:
+        return SinusoidalPositions(d_model, max_len)
+
+    def limit(self, max_len: int) -> int:
+        return max_len
+
+
+@dataclass(frozen=True)
+class Learned(PositionScheme):
+    """A learned vector for each position, added to the tokens: :class:`LearnedPositions`."""
+
+    name = "learned"
+
+    def added(self, d_model: int, max_len: int) -> LearnedPositions:
+        return LearnedPositions(d_model, max_len)
+
+    def limit(self, max_len: int) -> int:
+        return max_len
+
+
+@dataclass(frozen=True)
+class Relative(PositionScheme):
+    """A learned number for each head and bucket of distances, added to the scores: :class:`RelativeBias`.
+
+    Args:
+        buckets: number of buckets, even, at least 4.
+        max_distance: from here on all distances share the last bucket; more than half the buckets.
+
+    Raises:
+        ValueError: sizes outside those bounds.
+    """
+
+    name = "relative"
+    buckets: int = 32
+    max_distance: int = 128
+
+    def __post_init__(self) -> None:
+        """Check both fields, for encoders and for decoders."""
+        for name in ("buckets", "max_distance"):
+            check_whole(name, getattr(self, name), 1)
+        for bidirectional in (True, False):
+            _check_buckets(self.buckets, self.max_distance, bidirectional, "buckets")
+
+    def bias(self, n_heads: int, *, bidirectional: bool) -> RelativeBias:
+        return RelativeBias(
+            n_heads, bidirectional=bidirectional, n_buckets=self.buckets, max_distance=self.max_distance
+        )
+
+
+@dataclass(frozen=True)
+class Rotary(PositionScheme):
+    """Queries and keys turned by their positions: :class:`RotaryPositions`, whose arguments these are.
+
+    Args:
+        base: the slowest wave's period grows with it.
+        interleaved: pairs are neighbours; else the first half is paired with the second.
+        partial: share of a head's channels that is turned.
+
+    Raises:
+        ValueError: ``base`` not positive, or ``partial`` outside (0, 1].
+    """
+
+    name = "rotary"
+    base: float = 10_000.0
+    interleaved: bool = True
+    partial: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _check_rotation(self.base, self.partial)
+
+    def rotary(self, d_head: int) -> RotaryPositions:
+        return RotaryPositions(d_head, base=self.base, interleaved=self.interleaved, partial=self.partial)
+
+
+@dataclass(frozen=True)
+class Alibi(PositionScheme):
+    """A penalty for distance, of a fixed slope for each head, added to the scores: :class:`ALiBi`."""
+
+    name = "alibi"
+
+    def bias(self, n_heads: int, *, bidirectional: bool) -> ALiBi:
+        return ALiBi(n_heads)
+
+
+@dataclass(frozen=True)
+class NoPositions(PositionScheme):
+    """No positions at all: a decoder still knows order by its causal mask, an encoder does not."""
+
+    name = "none"

@@ -36,7 +36,7 @@ from transformer_lib.decoder import Decoder
 from transformer_lib.encoder import Encoder
 from transformer_lib.layers import FeedForward, LayerNorm, RMSNorm
 from transformer_lib.multihead import MultiHeadAttention
-from transformer_lib.positions import sinusoidal_table
+from transformer_lib.positions import Sinusoidal, sinusoidal_table
 from transformer_lib.transformer import Transformer
 
 # ---- What a table is made of.
@@ -499,8 +499,8 @@ def _check_torch_stack(
         raise ValueError(f"the numbers of layers must agree; ours has {len(ours.layers)}, theirs {len(theirs.layers)}")
     if ours.config.gated or ours.config.norm != "layer":
         raise ValueError("ours must have LayerNorm and no gate: PyTorch's layers know no other")
-    if ours.config.positions in ("relative", "alibi"):
-        raise ValueError(f"ours must add nothing to the scores, as theirs; got positions {ours.config.positions!r}")
+    if ours.positions.bias is not None:
+        raise ValueError(f"ours must add nothing to the scores, as theirs; got {ours.config.positions!r}")
     mine: Any  # nn.ModuleList does not tell what it holds
     yours: Any
     for number, (mine, yours) in enumerate(zip(ours.layers, theirs.layers, strict=True)):
@@ -600,7 +600,7 @@ def _check_marian(ours: Transformer, theirs: Any) -> None:
         "pad_id": (ours.pad_id, config.pad_token_id),
     }
     for stack, mine in (("encoder", ours.encoder.config), ("decoder", ours.decoder.config)):
-        if mine.pre_norm or mine.norm != "layer" or mine.gated or not mine.bias or mine.positions != "sinusoidal":
+        if mine.pre_norm or mine.norm != "layer" or mine.gated or not mine.bias or mine.positions != Sinusoidal():
             raise ValueError(
                 f"our {stack} must be post-norm, with LayerNorm, biases and sinusoidal positions, and without a gate"
             )
@@ -611,7 +611,7 @@ def _check_marian(ours: Transformer, theirs: Any) -> None:
             f"{stack} n_layers": (mine.n_layers, getattr(config, f"{stack}_layers")),
             f"{stack} n_heads": (mine.n_heads, heads),
             f"{stack} n_kv_heads": (mine.n_kv_heads or mine.n_heads, heads),
-            f"{stack} d_head": (mine.d_head or mine.d_model // mine.n_heads, d_head),
+            f"{stack} d_head": (mine.head_width, d_head),
             f"{stack} d_ff": (mine.d_ff, getattr(config, f"{stack}_ffn_dim")),
             f"{stack} attention_scale": (mine.attention_scale or d_head**-0.5, d_head**-0.5),
             f"{stack} activation": (mine.activation, MARIAN_ACTIVATIONS.get(config.activation_function)),

@@ -16,6 +16,7 @@ from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import EOS, Reading, SpecialTokens, pad_rows, special_tokens
 from transformer_lib.generation import greedy
 from transformer_lib.plots import heatmap, record_attention
+from transformer_lib.positions import Sinusoidal
 from transformer_lib.translator import LONGEST, Translator
 from transformer_lib.widgets.figure import LiveFigure, source
 
@@ -39,7 +40,7 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
     for stack in (translator.model.encoder, translator.model.decoder):
         config = stack.config
         found = (config.positions, config.norm, config.pre_norm, config.activation, config.gated, config.bias)
-        if found != ("sinusoidal", "layer", True, "relu", False, True) or config.n_kv_heads or config.attention_scale:
+        if found != (Sinusoidal(), "layer", True, "relu", False, True) or config.n_kv_heads or config.attention_scale:
             raise ValueError(f"the page runs pre-norm layers with ReLU and sinusoidal positions; got {config}")
     tokenizer = json.loads(translator.tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)

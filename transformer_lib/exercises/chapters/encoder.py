@@ -74,7 +74,14 @@ def _mirror() -> list[str]:
     found = []
     for scheme in ("none", "sinusoidal", "learned", "relative", "rotary", "alibi"):
         config = lib.StackConfig(
-            d_model=12, n_heads=2, d_ff=16, n_layers=2, pre_norm=True, dropout=0.0, positions=scheme, max_len=8
+            d_model=12,
+            n_heads=2,
+            d_ff=16,
+            n_layers=2,
+            pre_norm=True,
+            dropout=0.0,
+            positions=lib.PositionScheme.of(scheme),
+            max_len=8,
         )
         encoder = lib.Encoder(config).double().eval()
         x = torch.randn(1, 7, 12, dtype=torch.float64)
