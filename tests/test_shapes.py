@@ -124,6 +124,8 @@ def exercise_positions(sizes: Sizes) -> None:
 def small_config(sizes: Sizes, **choices: Any) -> Any:
     _, heads, _, _, d_head, _ = sizes
     config = importlib.import_module(f"{PACKAGE}.config").StackConfig
+    if "positions" in choices:
+        choices["positions"] = importlib.import_module(PACKAGE).PositionScheme.of(choices["positions"])
     return config(d_model=heads * d_head, n_heads=heads, n_layers=1, d_ff=7, max_len=20, **choices)
 
 

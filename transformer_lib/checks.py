@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Protocol
 
 
 def check_whole(name: str, value: object, least: int) -> int:
@@ -51,29 +50,22 @@ def check_real(name: str, value: object) -> float:
     return number
 
 
-class Shaped(Protocol):
-    """What has a shape: a tensor, an array."""
-
-    @property
-    def shape(self) -> Sequence[int]: ...
-
-
-def check_shape(name: str, tensor: Shaped, axes: str, **sizes: int) -> None:
+def check_shape(name: str, shape: Sequence[int], axes: str, **sizes: int) -> None:
     """Check that a tensor has the axes that it should have.
 
     Args:
         name: of the argument, for the message.
-        tensor: what was given.
-        axes: the names of its axes, e.g. ``"batch seq d_model"``.
+        shape: of the tensor that was given.
+        axes: the names of the axes that it should have, e.g. ``"batch seq d_model"``.
         sizes: how long some of them must be, by their names.
 
     Raises:
         ValueError: another number of axes, or an axis of another size.
     """
-    names, shape = axes.split(), tuple(tensor.shape)
+    names = axes.split()
     if len(shape) != len(names) or any(size != sizes.get(axis, size) for axis, size in zip(names, shape, strict=True)):
         expected = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in names)
-        raise ValueError(f"{name} must have shape ({expected}); got {shape}")
+        raise ValueError(f"{name} must have shape ({expected}); got {tuple(shape)}")
 
 
 def check_heads(

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.attention import attention, fused_attention
+from transformer_lib.checks import check_heads
 from transformer_lib.positions import Rotation
 
 
@@ -232,22 +233,7 @@ class MultiHeadAttention(nn.Module):
         rotary: Rotation | None = None,
     ) -> None:
         super().__init__()
-        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        for name, size in (("d_model", d_model), ("n_heads", n_heads), ("n_kv_heads", n_kv_heads)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1; got {size}")
-        if d_head is None:
-            if d_model % n_heads:
-                raise ValueError(
-                    f"d_model must be divisible by n_heads unless d_head is given; got {d_model} and {n_heads}"
-                )
-            d_head = d_model // n_heads
-        if d_head < 1:
-            raise ValueError(f"d_head must be at least 1; got {d_head}")
-        if n_heads % n_kv_heads:
-            raise ValueError(f"n_heads must be divisible by n_kv_heads; got {n_heads} and {n_kv_heads}")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1); got {dropout}")
+        d_head, n_kv_heads = check_heads(d_model, n_heads, d_head, n_kv_heads, dropout)
         self.d_model, self.n_heads, self.n_kv_heads, self.d_head = d_model, n_heads, n_kv_heads, d_head
         self.dropout, self.scale, self.rotary = dropout, scale, rotary
         self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)

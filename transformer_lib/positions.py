@@ -191,7 +191,7 @@ class RotaryPositions(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
-        check_shape("x", x, "batch heads seq d_head", d_head=self.d_head)
+        check_shape("x", x.shape, "batch heads seq d_head", d_head=self.d_head)
         positions = positions_for(positions, x.size(0), x.size(2), x.device)
         # Angles of late positions need more digits than half precision has, so they are made in float32 at least, and
         # here rather than in a buffer, which `model.to(torch.bfloat16)` would round.
@@ -369,7 +369,7 @@ def _check_buckets(n_buckets: int, max_distance: int, bidirectional: bool, name:
 
 
 def _add_rows(x: Tensor, table: Tensor, positions: Tensor | None, start: int) -> Tensor:
-    check_shape("x", x, "batch seq d_model", d_model=table.size(1))
+    check_shape("x", x.shape, "batch seq d_model", d_model=table.size(1))
     if positions is None:
         end = start + x.size(1)
         if start < 0 or end > table.size(0):
@@ -416,12 +416,14 @@ def _require_even(name: str, size: int) -> None:
 # ---- The schemes: what a stack's configuration says, and what a stack builds of it.
 
 
+@runtime_checkable
 class AddedPositions(Protocol):
     """What adds positions to tokens, e.g. :class:`SinusoidalPositions`."""
 
     def __call__(self, x: Tensor, positions: Tensor | None = None, *, start: int = 0) -> Tensor: ...
 
 
+@runtime_checkable
 class PositionBias(Protocol):
     """What adds positions to scores, e.g. :class:`RelativeBias`."""
 
