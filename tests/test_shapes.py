@@ -377,6 +377,13 @@ SWAPS = [
 ]
 
 
+def shapes_in(annotation: ast.expr) -> Iterator[ast.Constant]:
+    """The texts that tell a shape, as in ``Float[Tensor, "batch seq"]``; other texts are the names of classes."""
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
+            yield from (e for e in node.slice.elts if isinstance(e, ast.Constant) and isinstance(e.value, str))
+
+
 def wrong_sources() -> Iterator[tuple[str, str, str]]:
     """Each annotated shape put wrong in turn: the module, its new source, and what was done to it."""
     for module, old, new in SWAPS:
@@ -388,12 +395,11 @@ def wrong_sources() -> Iterator[tuple[str, str, str]]:
         for name, function in public(module):
             arguments = [argument.annotation for argument in [*function.args.args, *function.args.kwonlyargs]]
             for annotation in filter(None, [*arguments, function.returns]):
-                for node in ast.walk(annotation):
-                    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                        lines = source.encode().splitlines(keepends=True)
-                        line, at = lines[node.lineno - 1], node.col_offset + 1  # behind the quotation mark
-                        lines[node.lineno - 1] = line[:at] + b"999 " + line[at:]  # an axis more, of a size never met
-                        yield module, b"".join(lines).decode(), f"{module}.{name}: {node.value!r} got an axis more"
+                for node in shapes_in(annotation):
+                    lines = source.encode().splitlines(keepends=True)
+                    line, at = lines[node.lineno - 1], node.col_offset + 1  # behind the quotation mark
+                    lines[node.lineno - 1] = line[:at] + b"999 " + line[at:]  # an axis more, of a size never met
+                    yield module, b"".join(lines).decode(), f"{module}.{name}: {node.value!r} got an axis more"
 
 
 def wrong() -> None:

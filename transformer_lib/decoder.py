@@ -65,6 +65,27 @@ class DecoderCache:
         elif memory is not self.source and not (memory.shape == self.source.shape and torch.equal(memory, self.source)):
             raise ValueError("the cache holds another memory; start a new cache for a new one")
 
+    def place(
+        self, positions: Int[Tensor, "..."] | None, x: Float[Tensor, "batch query d_model"]
+    ) -> tuple[Int[Tensor, "batch query"] | None, Int[Tensor, "batch key"] | None]:
+        """Note where new tokens stand, and say where all of them do: where none ever was given, in their order.
+
+        Args:
+            positions: of the new tokens, ``(query,)`` or ``(batch, query)``; they continue the cache unless given.
+            x: the new tokens, ``(batch, query, d_model)``.
+
+        Returns:
+            The positions of the new tokens, and of all, old and new; ``None`` for both where none ever was given.
+        """
+        if positions is None and self.positions is None:
+            return None, None
+        rows, q_len, _ = x.shape
+        count = torch.arange(self.length + q_len, device=x.device)
+        positions = (count[self.length :] if positions is None else positions).expand(rows, -1)
+        past = (count[: self.length] if self.positions is None else self.positions).expand(rows, -1)
+        self.positions = torch.cat([past, positions], dim=1)
+        return positions, self.positions
+
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """Undo what the block has changed in any layer if it does not come to its end, whatever ends it."""
@@ -279,22 +300,12 @@ class Decoder(nn.Module):
                 cache.project(self.layers, memory)
             memory_mask = cache.memory_mask if memory_mask is None else memory_mask
         x = self.dropout(self.positions.add_to(x, positions, start=start))
-        bias = self._bias(x, positions, cache, start)
+        q_len = x.size(1)
+        queries, keys = (positions, positions) if cache is None else cache.place(positions, x)
+        bias = self.positions.scores(q_len, start + q_len, queries, keys)
         for index, layer in enumerate(self.layers):
             source = memory if cache is None or not self.has_memory else cache.memory[index]
             past, beams = (None, 1) if cache is None else (cache.past[index], cache.beams)
             x = layer(x, source, mask, memory_mask, bias=bias, positions=positions, past=past, beams=beams)
         result: Tensor = self.final_norm(x)
         return result
-
-    def _bias(self, x: Tensor, positions: Tensor | None, cache: DecoderCache | None, start: int) -> Tensor | None:
-        """What the positions add to the scores. Where positions were given, the cache has to know those of the past."""
-        rows, q_len, _ = x.shape
-        keys = positions
-        if cache is not None and (positions is not None or cache.positions is not None):
-            if positions is None:
-                positions = torch.arange(start, start + q_len, device=x.device)
-            positions = positions.expand(rows, -1)
-            past = torch.arange(start, device=x.device) if cache.positions is None else cache.positions
-            cache.positions = keys = torch.cat([past.expand(rows, -1), positions], dim=1)  # (rows, key)
-        return self.positions.scores(q_len, start + q_len, positions, keys)

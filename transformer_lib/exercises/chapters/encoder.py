@@ -72,16 +72,9 @@ def _mirror() -> list[str]:
     """The schemes whose output for a turned sentence is the turned output."""
     torch.manual_seed(0)
     found = []
-    for scheme in ("none", "sinusoidal", "learned", "relative", "rotary", "alibi"):
+    for scheme in map(lib.PositionScheme.of, ("none", "sinusoidal", "learned", "relative", "rotary", "alibi")):
         config = lib.StackConfig(
-            d_model=12,
-            n_heads=2,
-            d_ff=16,
-            n_layers=2,
-            pre_norm=True,
-            dropout=0.0,
-            positions=lib.PositionScheme.of(scheme),
-            max_len=8,
+            d_model=12, n_heads=2, d_ff=16, n_layers=2, pre_norm=True, dropout=0.0, positions=scheme, max_len=8
         )
         encoder = lib.Encoder(config).double().eval()
         x = torch.randn(1, 7, 12, dtype=torch.float64)
@@ -89,7 +82,7 @@ def _mirror() -> list[str]:
             for parameter in encoder.parameters():
                 nn.init.normal_(parameter, std=0.5)
             if torch.allclose(encoder(x.flip(1)), encoder(x).flip(1), atol=1e-9):
-                found.append(scheme)
+                found.append(scheme.name)
     return found
 
 
