@@ -114,6 +114,7 @@ def multi_head(
     causal: bool = False,
     scale: float | None = None,
     rotate: Callable[[Array], Array] | None = None,
+    qk_norm_eps: float | None = None,
 ) -> tuple[Array, Array]:
     """Vaswani et al. (2017), section 3.2.2, and Ainslie et al. (2023) for shared key heads; one head after the other.
 
@@ -124,6 +125,7 @@ def multi_head(
         mask: broadcastable to (batch, heads, query, key), of that rank or (query, key).
         bias: likewise.
         rotate: turns one head's (seq, d_head) by the positions.
+        qk_norm_eps: of the normalization before that, whose gains are ``{q,k}_norm.weight`` of shape (d_head,).
 
     Returns:
         The output (batch, query, d_model) and the weights (batch, heads, query, key).
@@ -142,6 +144,9 @@ def multi_head(
     def head_of(name: str, tokens: Array, head: int) -> Array:
         piece = slice(head * d_head, (head + 1) * d_head)
         rows = np.stack([project(name, token)[piece] for token in tokens])
+        if qk_norm_eps is not None and name != "v_proj":
+            for row in rows:
+                row *= parameters[f"{name[0]}_norm.weight"] / np.sqrt(np.mean(row**2) + qk_norm_eps)
         return rotate(rows) if rotate is not None and name != "v_proj" else rows
 
     output = np.zeros_like(x)

@@ -21,6 +21,7 @@ from transformer_lib.config import StackConfig
 from transformer_lib.decoder import Decoder
 from transformer_lib.encoder import Encoder
 from transformer_lib.layers import LayerNorm
+from transformer_lib.positions import Rotary
 from transformer_lib.pretrained import (
     Copy,
     Entry,
@@ -66,6 +67,14 @@ LLAMA: tuple[Entry, ...] = (
         Copy("{self_attention|feed_forward}_residual.norm.weight", "{input|post_attention}_layernorm.weight"),
     ),
     Copy("decoder.final_norm.weight", "model.norm.weight"),
+)
+QWEN3: tuple[Entry, ...] = (
+    *(entry for entry in LLAMA if not (isinstance(entry, Copy) and "{q|k}" in entry.ours)),
+    *within(
+        "decoder.layers.{i}.self_attention.",
+        "model.layers.{i}.self_attn.",
+        Copy("{q|k}_{proj|norm}.weight", "{q|k}_{proj|norm}.weight"),
+    ),
 )
 BERT: tuple[Entry, ...] = (
     Copy("{words|places|segments}.weight", "embeddings.{word|position|token_type}_embeddings.weight"),
@@ -154,6 +163,23 @@ def llama() -> tuple[nn.Module, nn.Module, tuple[Entry, ...]]:
     return Causal(replace(SMALL, positions="rotary", **changes)), transformers.LlamaForCausalLM(config), LLAMA
 
 
+def qwen3() -> tuple[nn.Module, nn.Module, tuple[Entry, ...]]:
+    config = transformers.Qwen3Config(
+        vocab_size=VOCAB,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=10,
+        tie_word_embeddings=True,
+        rms_norm_eps=1e-3,
+    )
+    changes: dict[str, Any] = {"norm": "rms", "gated": True, "activation": "silu", "bias": False, "n_kv_heads": 2}
+    changes |= {"d_head": 10, "norm_eps": 1e-3, "qk_norm": True, "positions": Rotary(interleaved=False)}
+    return Causal(replace(SMALL, **changes)), transformers.Qwen3ForCausalLM(config), QWEN3
+
+
 def bert() -> tuple[nn.Module, nn.Module, tuple[Entry, ...]]:
     config = transformers.BertConfig(
         vocab_size=VOCAB,
@@ -183,8 +209,8 @@ def t5() -> tuple[nn.Module, nn.Module, tuple[Entry, ...]]:
 
 
 # Hugging Face computes the angles of rotary positions and the root of a mean square in float32, whatever the model's.
-TOLERANCE = {gpt2: 1e-10, llama: 1e-5, bert: 1e-10, t5: 1e-5}
-families = pytest.mark.parametrize("family", [gpt2, llama, bert, t5])
+TOLERANCE = {gpt2: 1e-10, llama: 1e-5, qwen3: 1e-5, bert: 1e-10, t5: 1e-5}
+families = pytest.mark.parametrize("family", [gpt2, llama, qwen3, bert, t5])
 
 
 def prepared(family: Callable[[], Any]) -> tuple[nn.Module, nn.Module, tuple[Entry, ...]]:

@@ -14,6 +14,7 @@ from tests.figure_page import FigurePage, in_page
 from tests.figure_values import built, count
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.chapters import CHAPTERS
+from transformer_lib.plots import record_attention
 from transformer_lib.widgets import TransformerMap
 from transformer_lib.widgets.transformer_map import BLOCKS, CHOICES, SIZES, WALK
 
@@ -65,9 +66,10 @@ def test_shapes_are_those_of_a_running_model() -> None:
         module.register_forward_hook(hook)
 
     for name, module in model.named_modules():
-        if name in {block.path for block in BLOCKS} or name.endswith((".tap", ".up_proj")):
+        if name in {block.path for block in BLOCKS} or name.endswith(".up_proj"):
             watch(name, module)
-    logits = model(torch.randint(1, 31, (2, 8)), torch.randint(1, 31, (2, 9)))
+    with record_attention(model) as record:
+        logits = model(torch.randint(1, 31, (2, 8)), torch.randint(1, 31, (2, 9)))
     for block in BLOCKS:
         enters, leaves = (tuple(known[name] for name in names) for names in (block.enters, block.leaves))
         if block.id == "projection":
@@ -77,8 +79,11 @@ def test_shapes_are_those_of_a_running_model() -> None:
         elif block.path:
             assert (enters, leaves) == seen[block.path][0]
         if block.inside:
-            inner = ".tap" if block.inside[0] == "weights" else ".up_proj"
-            assert tuple(known[name] for name in block.inside[1:]) == seen[block.path + inner][0][1]
+            inside = tuple(known[name] for name in block.inside[1:])
+            if block.inside[0] == "weights":
+                assert inside == tuple(record[block.path][0].shape[1:])
+            else:
+                assert inside == seen[block.path + ".up_proj"][0][1]
 
 
 def test_what_the_map_names_exists() -> None:

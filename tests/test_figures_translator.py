@@ -339,10 +339,11 @@ def test_the_kernel_sends_the_weights(translator: Translator, monkeypatch: pytes
 
 
 def test_a_model_that_the_page_cannot_run(translator: Translator) -> None:
-    config = StackConfig(d_model=12, n_heads=2, n_layers=1, d_ff=8, positions="rotary", pre_norm=True)
-    other = Translator(Transformer(5000, config), translator.tokenizer, {})
-    with pytest.raises(ValueError, match="pre-norm layers with ReLU and sinusoidal positions"):
-        TranslatorFigure(other)
+    for changes in ({"positions": "rotary"}, {"qk_norm": True}):
+        config = StackConfig(d_model=12, n_heads=2, n_layers=1, d_ff=8, pre_norm=True, **changes)  # type: ignore[arg-type]
+        other = Translator(Transformer(5000, config), translator.tokenizer, {})
+        with pytest.raises(ValueError, match="pre-norm layers with ReLU and sinusoidal positions"):
+            TranslatorFigure(other)
     with pytest.raises(ValueError, match="beams must be 1 or 4"):
         TranslatorFigure(translator, beams=3)
 

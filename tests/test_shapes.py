@@ -75,7 +75,10 @@ def exercise_multihead(sizes: Sizes) -> None:
     repr(layer)
     layer.reset_parameters()
     assert not layer.tap.observed
+    with layer.tap.observe(lambda weights: weights):
+        layer(x, memory)
     multihead.AttentionTap()(torch.rand(batch, heads, q_len, k_len))
+    multihead.KVCache().adopt(multihead.KVCache())
     for interleaved in (True, False):
         rotary = lib.RotaryPositions(d_head, interleaved=interleaved)
         grouped = lib.MultiHeadAttention(d_model, heads, n_kv_heads=heads // 2, rotary=rotary)

@@ -32,6 +32,7 @@ class StackConfig:
         gated: whether the activation multiplies a second projection (Shazeer, 2020).
         bias: whether projections add one.
         attention_scale: of the scores; ``1 / sqrt(d_head)`` unless given.
+        qk_norm: whether queries and keys are normalized, each head by itself, by their root mean square (as in Qwen3).
         positions: how the stack knows the order of its tokens: a scheme, such as ``Rotary(base=500_000.0)``. Its name
             will do for its defaults (``"rotary"``; ``None`` or ``"none"`` for no positions), and so will what
             ``dataclasses.asdict`` made of it; both become the scheme.
@@ -56,6 +57,7 @@ class StackConfig:
     gated: bool = False
     bias: bool = True
     attention_scale: float | None = None
+    qk_norm: bool = False
     positions: PositionScheme = Sinusoidal()  # noqa: RUF009  (it is frozen)
     max_len: int = 1024
 

@@ -208,4 +208,5 @@ def make_attention(config: StackConfig, rotary: Rotation | None = None) -> Multi
         dropout=config.dropout,
         scale=config.attention_scale,
         rotary=rotary,
+        qk_norm_eps=config.norm_eps if config.qk_norm else None,
     )

@@ -3,7 +3,9 @@
 Sources: Vaswani et al. (2017), section 3.2.2; grouped heads: Ainslie et al. (2023), *GQA*.
 """
 
-from collections import OrderedDict
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,8 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.attention import attention, fused_attention
-from transformer_lib.checks import check_heads
+from transformer_lib.checks import check_heads, check_real, check_shape
 from transformer_lib.positions import Rotation
+
+#: Looks at the attention weights of a call, or returns others to take their place.
+Observer = Callable[[Tensor], Tensor | None]
 
 
 def split_heads(x: Float[Tensor, "batch seq width"], n_heads: int) -> Float[Tensor, "batch {n_heads} seq d_head"]:
@@ -137,6 +142,14 @@ class KVCache:
         if not length:
             self._keys = self._values = None  # as new: it may be filled with other sequences
 
+    def adopt(self, other: "KVCache") -> None:
+        """Become what ``other`` is, such as a copy that was extended. An interruption finds the one or the other.
+
+        Args:
+            other: a cache that is not used any more.
+        """
+        vars(self).update(vars(other))
+
     def _reordered(self, old: Tensor, index: Tensor) -> Tensor:
         new = old.new_empty(index.size(0), *old.shape[1:])
         torch.index_select(old[:, :, : self.length], 0, index, out=new[:, :, : self.length])  # the room stays empty
@@ -149,52 +162,66 @@ class KVCache:
         return new
 
 
-class Recorder:
-    """A forward hook that keeps what passes. It looks at one module: copies of that module are not recorded.
+class AttentionTap:
+    """The point that a layer's attention weights pass through, to be looked at or edited.
 
-    Args:
-        into: gets a tensor for each call, detached, on the CPU.
-    """
-
-    def __init__(self, into: list[Tensor]) -> None:
-        self.into = into
-
-    def __call__(self, _module: nn.Module, _inputs: Any, weights: Tensor) -> None:
-        self.into.append(weights.detach().cpu())
-
-
-class AttentionTap(nn.Module):
-    """A named point that the attention weights pass through, to be observed or edited by a hook.
-
-    Without a hook the layer takes the fused path, and weights do not exist. With one, it takes the explicit path, and
-    what a forward hook returns, if anything, takes the place of the weights: that is how a head is ablated. To look
-    only, use :func:`transformer_lib.plots.record_attention`: it removes its hooks again, and records a compiled model
-    too. PyTorch's compiler does not notice a hook of your own: register it before the model is compiled, or run the
-    model under ``torch.compiler.set_stance("force_eager")``.
+    While nobody observes, the layer takes the fused path, and weights do not exist. While somebody does, it takes the
+    explicit path, and weights that an observer returns take the place of those that came in: that is how a head is
+    ablated. To look only, use :func:`transformer_lib.plots.record_attention`, which records a compiled model too. PyTorch's
+    compiler does not notice an observer of your own: run such a model under
+    ``torch.compiler.set_stance("force_eager")`` meanwhile.
 
     Example:
-        >>> def without_head_0(tap, inputs, weights):
+        >>> def without_head_0(weights):
         ...     return weights * (torch.arange(weights.size(1)) > 0)[:, None, None]
         >>> layer = MultiHeadAttention(d_model=12, n_heads=3)
-        >>> handle = layer.tap.register_forward_hook(without_head_0)
-        >>> ablated = layer(torch.ones(2, 5, 12))
-        >>> handle.remove()
+        >>> with layer.tap.observe(without_head_0):
+        ...     ablated = layer(torch.ones(2, 5, 12))
     """
+
+    def __init__(self) -> None:
+        self._observers: dict[object, Observer] = {}  # replaced, never changed: a call sees those of its beginning
 
     @property
     def observed(self) -> bool:
         """Whether anybody is looking."""
-        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
-        return any(hooks)
+        return bool(self._observers)
 
-    def forward(self, weights: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
-        """Hand the weights on, unchanged."""
+    @contextmanager
+    def observe(self, observer: Observer) -> Iterator[None]:
+        """Show the weights to ``observer`` while the context is open.
+
+        Args:
+            observer: gets the weights of each call, ``(batch, heads, query, key)``, as the observers before it left
+                them. It returns others of this shape to take their place, or ``None``.
+        """
+        key = object()
+        self._observers = self._observers | {key: observer}
+        try:
+            yield
+        finally:
+            self._observers = {other: looking for other, looking in self._observers.items() if other is not key}
+
+    def __call__(self, weights: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
+        """Return the weights as the observers leave them.
+
+        Raises:
+            ValueError: an observer returned something else.
+        """
+        for observer in self._observers.values():
+            edited = observer(weights)
+            if edited is None:
+                continue
+            if not isinstance(edited, Tensor) or edited.shape != weights.shape:
+                given = f"shape {tuple(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
+                raise ValueError(
+                    f"an observer must return weights of shape {tuple(weights.shape)}, or None; got {given}"
+                )
+            weights = edited.to(weights.dtype)
         return weights
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a copy, a pickle or `torch.save` takes along: not whoever is recording the original.
-        kept = [(key, hook) for key, hook in self._forward_hooks.items() if not isinstance(hook, Recorder)]
-        return vars(self) | {"_forward_hooks": OrderedDict(kept)}
+        return {"_observers": {}}  # a copy of the layer, or what is saved of it, is not observed
 
 
 class MultiHeadAttention(nn.Module):
@@ -215,9 +242,13 @@ class MultiHeadAttention(nn.Module):
         dropout: probability with which a weight is dropped in training.
         scale: factor of the scores; ``1 / sqrt(d_head)`` unless given (T5 uses 1).
         rotary: turns queries and keys by their positions.
+        qk_norm_eps: epsilon of a root mean square normalization of each head's queries and keys, with a learned gain
+            for each of their channels, before they are turned: scores cannot explode then (Henry et al., 2020, and in
+            this form Qwen3). There is none unless it is given.
 
     Raises:
-        ValueError: sizes that are not positive, or not divisible as needed; a dropout outside [0, 1).
+        ValueError: sizes that are not positive, or not divisible as needed; a dropout outside [0, 1); an epsilon that
+            is not positive.
     """
 
     def __init__(
@@ -231,6 +262,7 @@ class MultiHeadAttention(nn.Module):
         dropout: float = 0.0,
         scale: float | None = None,
         rotary: Rotation | None = None,
+        qk_norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         d_head, n_kv_heads = check_heads(d_model, n_heads, d_head, n_kv_heads, dropout)
@@ -240,15 +272,28 @@ class MultiHeadAttention(nn.Module):
         self.k_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
         self.v_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
         self.o_proj = nn.Linear(n_heads * d_head, d_model, bias=bias)
+        self.q_norm: nn.RMSNorm | None = None
+        self.k_norm: nn.RMSNorm | None = None
+        if qk_norm_eps is not None:
+            if check_real("qk_norm_eps", qk_norm_eps) <= 0.0:
+                raise ValueError(f"qk_norm_eps must be positive; got {qk_norm_eps}")
+            self.q_norm = nn.RMSNorm(d_head, eps=qk_norm_eps)
+            self.k_norm = nn.RMSNorm(d_head, eps=qk_norm_eps)
         self.tap = AttentionTap()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights from Xavier's uniform distribution (Glorot and Bengio, 2010); biases start at zero."""
+        """Draw the weights from Xavier's uniform distribution (Glorot and Bengio, 2010).
+
+        Biases start at zero, the gains of normalized queries and keys at one.
+        """
         for projection in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
             nn.init.xavier_uniform_(projection.weight)
             if projection.bias is not None:
                 nn.init.zeros_(projection.bias)
+        for norm in (self.q_norm, self.k_norm):
+            if norm is not None:
+                norm.reset_parameters()
 
     def extra_repr(self) -> str:
         return f"d_model={self.d_model}, n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}, d_head={self.d_head}"
@@ -267,9 +312,10 @@ class MultiHeadAttention(nn.Module):
         Raises:
             ValueError: a width that does not fit.
         """
-        self._check_width("memory", memory)
+        check_shape("memory", memory.shape, "batch seq d_model", d_model=self.d_model)
         # (batch, key, d_model) -> (batch, key, kv_heads * d_head) -> (batch, kv_heads, key, d_head)
-        return split_heads(self.k_proj(memory), self.n_kv_heads), split_heads(self.v_proj(memory), self.n_kv_heads)
+        key, value = (split_heads(projection(memory), self.n_kv_heads) for projection in (self.k_proj, self.v_proj))
+        return _normalized(key, self.k_norm), value
 
     def forward(
         self,
@@ -302,29 +348,27 @@ class MultiHeadAttention(nn.Module):
         Raises:
             ValueError: widths or shapes that do not fit, or a cache or causality together with a memory.
         """
-        self._check_width("x", x)
+        check_shape("x", x.shape, "batch seq d_model", d_model=self.d_model)
         if memory is not None and (cache is not None or causal or self.rotary is not None):
             raise ValueError("a cache, causal=True and rotary positions order one sequence; they exclude a memory")
-        if isinstance(memory, tuple) and any(part.ndim != 4 or part.size(1) != self.n_kv_heads for part in memory):
-            raise ValueError(
-                f"projected keys and values must have shape (batch, kv_heads={self.n_kv_heads}, key, d_head); "
-                f"got {' and '.join(str(tuple(part.shape)) for part in memory)}"
-            )
+        if isinstance(memory, tuple):
+            self._check_projected(*memory)
 
-        query = split_heads(self.q_proj(x), self.n_heads)  # (batch, heads, query, d_head)
+        query = _normalized(split_heads(self.q_proj(x), self.n_heads), self.q_norm)  # (batch, heads, query, d_head)
         key, value = memory if isinstance(memory, tuple) else self.project(x if memory is None else memory)
-        start = 0 if cache is None else cache.length
         if self.rotary is not None:
             if positions is None:
+                start = 0 if cache is None else cache.length
                 positions = torch.arange(start, start + x.size(1), device=x.device)
             query, key = self.rotary(query, positions), self.rotary(key, positions)
-        if cache is None:
-            return self._attend(query, key, value, mask, bias, causal)
-        try:
-            return self._attend(query, *cache.append(key, value), mask, bias, causal)
-        except BaseException:  # a call that is refused or interrupted leaves nothing behind
-            cache.crop(start)
-            raise
+        extended = copy.copy(cache)
+        if extended is not None:
+            key, value = extended.append(key, value)  # (batch, kv_heads, key, d_head), old and new
+        output = self._attend(query, key, value, mask, bias, causal)
+        result: Tensor = self.o_proj(merge_heads(output))  # (batch, query, d_model)
+        if cache is not None and extended is not None:
+            cache.adopt(extended)  # last, so that a call that is refused or interrupted leaves the cache as it was
+        return result
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
@@ -333,19 +377,17 @@ class MultiHeadAttention(nn.Module):
         grouped = self.n_kv_heads != self.n_heads
         options: dict[str, Any] = {"causal": causal, "scale": self.scale, "dropout": dropout, "grouped": grouped}
         if self.tap.observed:
-            output, _ = attention(query, key, value, mask, bias, **options, tap=self._tapped)
-        else:
-            output = fused_attention(query, key, value, mask, bias, **options)
-        result: Tensor = self.o_proj(merge_heads(output))
-        return result
+            return attention(query, key, value, mask, bias, **options, tap=self.tap)[0]
+        return fused_attention(query, key, value, mask, bias, **options)
 
-    def _tapped(self, weights: Tensor) -> Tensor:
-        edited = self.tap(weights)
-        if not isinstance(edited, Tensor) or edited.shape != weights.shape:
-            given = f"shape {tuple(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
-            raise ValueError(f"a hook must return weights of shape {tuple(weights.shape)}, or None; got {given}")
-        return edited.to(weights.dtype)
+    def _check_projected(self, *parts: Tensor) -> None:
+        if any(part.ndim != 4 or part.size(1) != self.n_kv_heads for part in parts):
+            raise ValueError(
+                f"projected keys and values must have shape (batch, kv_heads={self.n_kv_heads}, key, d_head); "
+                f"got {' and '.join(str(tuple(part.shape)) for part in parts)}"
+            )
 
-    def _check_width(self, name: str, tensor: Tensor) -> None:
-        if tensor.ndim != 3 or tensor.size(-1) != self.d_model:
-            raise ValueError(f"{name} must have shape (batch, seq, d_model={self.d_model}); got {tuple(tensor.shape)}")
+
+def _normalized(x: Tensor, norm: nn.RMSNorm | None) -> Tensor:
+    """Normalize each head's vectors. Under autocast the gains are wider than ``x``, whose type stays."""
+    return x if norm is None else norm(x.to(norm.weight.dtype)).to(x.dtype)

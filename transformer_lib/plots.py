@@ -6,7 +6,8 @@ Figures have a white ground; in a dark page the book's style sheet inverts their
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -21,7 +22,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from transformer_lib.fonts import label_families
-from transformer_lib.multihead import AttentionTap, Recorder
+from transformer_lib.multihead import MultiHeadAttention
 
 # The colors of query, key and value wherever they appear in the book. They differ for color-blind readers too
 # (Okabe and Ito, 2008), darkened until each stands out from white by a contrast of 4.5 or more.
@@ -97,8 +98,8 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
 
     Its layers take the explicit path meanwhile, and compiled models run without the compiler. On leaving, also by an
     error, nothing is left behind in the model; a copy that was made meanwhile is not recorded. If no layer has run, a
-    warning says so. Hooks that edit the weights and were registered before are seen: the record holds what met the
-    values.
+    warning says so. What an observer that was there before makes of the weights is seen: the record holds what met
+    the values.
 
     Args:
         model: holds at least one :class:`~transformer_lib.multihead.MultiHeadAttention`.
@@ -117,22 +118,24 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
         >>> record[""][0].shape
         torch.Size([2, 3, 5, 5])
     """
-    taps = {name: module for name, module in model.named_modules() if isinstance(module, AttentionTap)}
+    # A compiled model holds the one it was made of as `_orig_mod`.
+    taps = {
+        path.replace("_orig_mod.", "").removesuffix("_orig_mod"): module.tap
+        for path, module in model.named_modules()
+        if isinstance(module, MultiHeadAttention)
+    }
     if not taps:
         raise ValueError(f"{type(model).__name__} has no attention layer to record")
-    record = AttentionRecord()
-    handles = []
-    try:
-        for path, tap in taps.items():
-            # A compiled model holds the one it was made of as `_orig_mod`.
-            name = path.replace("_orig_mod.", "").removesuffix("tap").removesuffix(".")
-            record[name] = []
-            handles.append(tap.register_forward_hook(Recorder(record[name])))
-        with _without_compiler():
-            yield record
-    finally:
-        for handle in handles:
-            handle.remove()
+    record = AttentionRecord({name: [] for name in taps})
+
+    def keep(name: str, weights: Tensor) -> None:
+        record[name].append(weights.detach().cpu())
+
+    with ExitStack() as contexts:
+        for name, tap in taps.items():
+            contexts.enter_context(tap.observe(partial(keep, name)))
+        contexts.enter_context(_without_compiler())
+        yield record
     if not any(record.values()):
         warnings.warn("no attention was recorded: the model did not run while the context was open", stacklevel=3)
 

@@ -474,8 +474,11 @@ def _check_torch_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttenti
     _check_class(theirs, nn.MultiheadAttention, "theirs")
     if theirs.in_proj_weight is None or theirs.bias_k is not None or theirs.add_zero_attn:
         raise ValueError("theirs must not use kdim, vdim, add_bias_kv or add_zero_attn: our module has no such parts")
-    if ours.n_kv_heads != ours.n_heads or ours.d_head * ours.n_heads != ours.d_model or ours.rotary is not None:
-        raise ValueError("ours must have n_kv_heads = n_heads, d_head = d_model / n_heads and no rotary positions")
+    if ours.n_kv_heads != ours.n_heads or ours.d_head * ours.n_heads != ours.d_model or ours.rotary or ours.q_norm:
+        raise ValueError(
+            "ours must have n_kv_heads = n_heads, d_head = d_model / n_heads, no rotary positions, and queries and "
+            "keys that are not normalized"
+        )
     _check_equal(
         "(d_model, n_heads, bias)",
         (ours.d_model, ours.n_heads, ours.q_proj.bias is not None),
@@ -612,6 +615,7 @@ def _check_marian(ours: Transformer, theirs: Any) -> None:
             f"{stack} n_heads": (mine.n_heads, heads),
             f"{stack} n_kv_heads": (mine.n_kv_heads or mine.n_heads, heads),
             f"{stack} d_head": (mine.head_width, d_head),
+            f"{stack} qk_norm": (mine.qk_norm, False),
             f"{stack} d_ff": (mine.d_ff, getattr(config, f"{stack}_ffn_dim")),
             f"{stack} attention_scale": (mine.attention_scale or d_head**-0.5, d_head**-0.5),
             f"{stack} activation": (mine.activation, MARIAN_ACTIVATIONS.get(config.activation_function)),

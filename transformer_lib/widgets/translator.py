@@ -40,7 +40,8 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
     for stack in (translator.model.encoder, translator.model.decoder):
         config = stack.config
         found = (config.positions, config.norm, config.pre_norm, config.activation, config.gated, config.bias)
-        if found != (Sinusoidal(), "layer", True, "relu", False, True) or config.n_kv_heads or config.attention_scale:
+        other = config.n_kv_heads or config.attention_scale or config.qk_norm
+        if found != (Sinusoidal(), "layer", True, "relu", False, True) or other:
             raise ValueError(f"the page runs pre-norm layers with ReLU and sinusoidal positions; got {config}")
     tokenizer = json.loads(translator.tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
