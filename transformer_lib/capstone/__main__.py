@@ -2,7 +2,7 @@
 
     python -m transformer_lib.capstone new FOLDER             write the empty package: signatures and contracts
     python -m transformer_lib.capstone check [FOLDER]         check every part that you have begun; says what is next
-    python -m transformer_lib.capstone check [FOLDER] PART    check one part: attention, Encoder, translation, …
+    python -m transformer_lib.capstone check [FOLDER] PART    check one part: attention, Encoder, translation
     python -m transformer_lib.capstone hint PART [NUMBER]     a hint
 
 FOLDER is this folder unless given. Your files are only read.
@@ -103,8 +103,8 @@ def _asked(what: Sequence[str]) -> tuple[Path, Exercise | None]:
 
 def _new(folder: Path) -> int:
     package.write(folder)
-    say(f"{folder} holds {len(FILES)} files with {len(PARTS) - 1} empty parts. Begin with {PARTS[0].id}, in "
-        f"{_FILE[PARTS[0].id]}.")  # fmt: skip
+    first = PARTS[0].id
+    say(f"{folder} holds {len(FILES)} files with {len(_FILE)} empty parts. Begin with {first}, in {_FILE[first]}.")
     say(f'Then: python -m transformer_lib.capstone check "{folder}"')
     return 0
 
@@ -139,7 +139,9 @@ def _check(folder: Path, one: Exercise | None) -> int:
             mark, note = report.mark, "not begun" if report.verdict == "todo" else ""
             if report.verdict == "passed":
                 passed.append(part.id)
-            elif report.verdict != "todo":
+            elif report.verdict != "todo" and report.says not in [
+                other.says for other in reports
+            ]:  # one file, one fault
                 reports.append(report)
         say(f"{mark} {part.id:20}{file:18}{note}".rstrip(), flush=True)
     for report in reports:
@@ -149,9 +151,9 @@ def _check(folder: Path, one: Exercise | None) -> int:
         return 0
     following = next(part for part in PARTS if part.id not in passed and set(uses(part)) <= set(passed))
     chapter = CHAPTERS[following.chapter]
-    say(f"\n{len(passed)} of {len(PARTS)} parts pass. Next: {following.id}" +
-        (f", in {_FILE[following.id]}" if following.id in _FILE else "") +
-        f" (chapter {chapter.number}, {chapter.title}).")  # fmt: skip
+    place = f", in {_FILE[following.id]}" if following.id in _FILE else ""
+    done = f"{len(passed)} of {len(PARTS)} parts pass"
+    say(f"\n{done}. Next: {following.id}{place} (chapter {chapter.number}, {chapter.title}).")
     say(f"{following.task}\nA hint: python -m transformer_lib.capstone hint {following.id}")
     return 1
 
