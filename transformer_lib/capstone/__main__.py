@@ -139,9 +139,7 @@ def _check(folder: Path, one: Exercise | None) -> int:
             mark, note = report.mark, "not begun" if report.verdict == "todo" else ""
             if report.verdict == "passed":
                 passed.append(part.id)
-            elif report.verdict != "todo" and report.says not in [
-                other.says for other in reports
-            ]:  # one file, one fault
+            elif report.verdict != "todo" and report not in reports:  # a file's fault stands before each of its parts
                 reports.append(report)
         say(f"{mark} {part.id:20}{file:18}{note}".rstrip(), flush=True)
     for report in reports:
@@ -187,7 +185,7 @@ def _report(part: Exercise, pieces: dict[str, Piece]) -> Report:
     if part.id in pieces:
         piece = pieces[part.id]
         if piece.problem:
-            return Report(part.id, f"{part.id} ({_FILE[part.id]})", "raised", (piece.problem,))
+            return Report(_FILE[part.id], _FILE[part.id], "raised", (piece.problem,))
         answer = piece.value
     else:
         answer = tuple(pieces[name].value for name in uses(part))
