@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import transformer_lib as lib
@@ -34,8 +35,14 @@ def _rows_of_places(draw: Draw) -> Iterator[Case]:
 
 
 def _places_of_a_batch(draw: Draw) -> Iterator[Case]:
+    yield case(torch.tensor([[7]]), 4)
     yield case(draw.integers(2, 3, low=1, high=20), 4)
     yield case(draw.integers(3, 5, low=1, high=60), 8)
+
+
+def _other_shapes(draw: Draw) -> Iterator[Case]:
+    yield case(torch.tensor(5), 4)
+    yield case(draw.integers(2, 1, 3, low=1, high=20), 6)
 
 
 def _odd_widths(draw: Draw) -> Iterator[Case]:
@@ -48,15 +55,29 @@ def _by(index: Callable[[int, int], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda x: x + waves_at(index(x.size(0), x.size(1)), x.size(2)).to(x.dtype)
 
 
+def _places(seq: int, backwards: bool) -> Tensor:
+    return torch.arange(seq).flip(0) if backwards else torch.arange(seq)
+
+
 _ADDERS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "add_waves": _by(lambda batch, seq: torch.arange(seq)),
     "add_along_wrong_axis": _by(lambda batch, seq: torch.arange(batch)[:, None]),
     "counts on from one sentence to the next": _by(lambda batch, seq: torch.arange(batch * seq).reshape(batch, seq)),
     "adds nothing": lambda x: x.clone(),
     "two vectors by turns": _by(lambda batch, seq: torch.arange(seq) % 2),
+    "the same vector at places 1 and 2": _by(lambda batch, seq: torch.arange(seq) - (torch.arange(seq) > 1).long()),
     "the same vector from place 2 on": _by(lambda batch, seq: torch.arange(seq).clamp(max=2)),
+    "the same vector from place 3 on": _by(lambda batch, seq: torch.arange(seq).clamp(max=3)),
+    "the second sentence backwards": _by(
+        lambda batch, seq: torch.stack([_places(seq, backwards=number == 1) for number in range(batch)])
+    ),
     "the last sentence backwards": _by(
-        lambda batch, seq: torch.stack([torch.arange(seq)] * (batch - 1) + [torch.arange(seq).flip(0)])
+        lambda batch, seq: torch.stack([_places(seq, backwards=number == batch - 1) for number in range(batch)])
+    ),
+    "the last sentence backwards, but for its first token": _by(
+        lambda batch, seq: torch.stack(
+            [F.pad(1 + _places(seq - 1, backwards=number == batch - 1), (1, 0)) for number in range(batch)]
+        )
     ),
     "counts backwards": _by(lambda batch, seq: torch.arange(seq).flip(0)),
 }
@@ -111,6 +132,11 @@ def _square(draw: Draw) -> Iterator[Case]:
 def _continued(draw: Draw) -> Iterator[Case]:
     yield case(2, 1, 4)
     yield case(8, 3, 5)
+
+
+def _smallest(draw: Draw) -> Iterator[Case]:
+    yield case(1, 1, 1)
+    yield case(1, 2, 5)
 
 
 def _one_pair(draw: Draw) -> Iterator[Case]:
@@ -221,6 +247,7 @@ EXERCISES = read(
             "stages": (
                 Stage("for a row of positions", _rows_of_places),
                 Stage("for a batch of positions", _places_of_a_batch),
+                Stage("for one position, or a block of them", _other_shapes),
                 Stage("for odd widths", _odd_widths),
             ),
             "ready_made": (lib.sinusoidal_table, lib.SinusoidalPositions),
@@ -248,6 +275,7 @@ EXERCISES = read(
             "stages": (
                 Stage("for as many queries as keys", _square),
                 Stage("for the last queries of a longer text", _continued),
+                Stage("for a single head", _smallest),
             ),
             "ready_made": (lib.ALiBi, alibi_slopes),
             "dtypes": (torch.float64,),

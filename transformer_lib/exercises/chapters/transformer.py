@@ -19,6 +19,11 @@ PAD = 0
 _made = lru_cache(maxsize=128)(with_weights)  # building a model takes longer than using it
 
 
+def _drawn(rows: Tensor) -> str:
+    ratio = rows.std().item() * math.sqrt(rows.size(-1))
+    return "as the task says" if 0.8 < ratio < 1.25 else "larger" if ratio > 1 else "smaller"
+
+
 class TiedEmbedding(nn.Module):
     """Both ends of the library's model, without what lies between."""
 
@@ -38,8 +43,7 @@ def _both_ways(
     answer: Any, vocab_size: int, d_model: int, ids: Tensor | None = None, x: Tensor | None = None
 ) -> Mapping[str, Any]:
     if ids is None or x is None:
-        ratio = answer(vocab_size, d_model).embedding.weight.std().item() * math.sqrt(d_model)
-        return {"the rows' size": "as the task says" if 0.8 < ratio < 1.25 else "larger" if ratio > 1 else "smaller"}
+        return {"the rows' size": _drawn(answer(vocab_size, d_model).embedding.weight)}
     built: Any = _made(answer, TiedEmbedding, vocab_size, d_model, dtype=x.dtype)
     embedded, logits = built(ids), built.logits(x)
     total = embedded.sin().sum() + logits.cos().sum()
@@ -62,8 +66,8 @@ class TwoVocabularies(nn.Module):
     def __init__(self, source_size: int, target_size: int, config: lib.StackConfig):
         super().__init__()
         model = lib.Transformer(source_size + target_size, config, pad_id=PAD)
-        self.source_embedding = nn.Embedding(source_size, config.d_model)
-        self.target_embedding = nn.Embedding(target_size, config.d_model)
+        rows = model.embedding.weight.detach().split((source_size, target_size))
+        self.source_embedding, self.target_embedding = (nn.Embedding.from_pretrained(r, freeze=False) for r in rows)
         self.encoder, self.decoder = model.encoder, model.decoder
         self.model = (model,)  # in a tuple, so that its embedding is no parameter of this one
 
@@ -75,9 +79,24 @@ class TwoVocabularies(nn.Module):
         return logits[..., len(first) :]
 
 
-def _translated(answer: Any, source: Tensor, target: Tensor, dtype: torch.dtype, pre_norm: bool = False) -> Any:
+def _translated(
+    answer: Any,
+    source: Tensor | None = None,
+    target: Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
+    pre_norm: bool = False,
+) -> Mapping[str, Any]:
+    tables = ("source_embedding", "target_embedding")
+    if source is None:
+        fresh = answer(300, 200, lib.StackConfig(d_model=48, n_heads=1, n_layers=1, d_ff=1))
+        return {f"the size of {name}": _drawn(fresh.get_parameter(f"{name}.weight")) for name in tables}
     config = lib.StackConfig(d_model=6, n_heads=2, n_layers=1, d_ff=10, dropout=0.1, pre_norm=pre_norm, max_len=10)
-    return _made(answer, TwoVocabularies, 11, 7, config, dtype=dtype)(source, target)
+    model = _made(answer, TwoVocabularies, 11, 7, config, dtype=dtype)
+    logits = model(source, target)
+    rows = [model.get_parameter(f"{name}.weight") for name in tables]
+    gradients = torch.autograd.grad(logits.sin().sum(), rows, allow_unused=True)
+    named = {f"gradient of {name}": one for name, one in zip(tables, gradients, strict=True)}
+    return {"logits": logits, **named}
 
 
 def _ids(draw: Draw, batch: int, source: int, target: int) -> tuple[Tensor, Tensor]:
@@ -100,6 +119,10 @@ def _padded(draw: Draw) -> Iterator[Case]:
 
 def _pre_norm(draw: Draw) -> Iterator[Case]:
     yield case(*_ids(draw, 2, 4, 3), dtype=draw.dtype, pre_norm=True)
+
+
+def _fresh_tables(draw: Draw) -> Iterator[Case]:
+    yield case()
 
 
 def _parts(**sizes: Any) -> list[int]:
@@ -143,9 +166,17 @@ class Transformer(lib.Transformer):
         return F.linear(x, self.embedding.weight)
 
 
-def _with_shared(answer: Any, source: Tensor, target: Tensor, dtype: torch.dtype) -> Any:
+def _with_shared(answer: Any, source: Tensor, target: Tensor, dtype: torch.dtype, steps: bool = False) -> Any:
     config = lib.StackConfig(d_model=6, n_heads=2, n_layers=1, d_ff=10, dropout=0.1, max_len=10)
-    return _made(answer, lib.Transformer, 9, config, dtype=dtype)(source, target)
+    model: Any = _made(answer, lib.Transformer, 9, config, dtype=dtype)
+    if not steps:
+        return model(source, target)
+    (memory, mask), past = model.encode(source), model.decoder.new_cache()
+    return torch.cat([model.decode(ids, memory, mask, cache=past) for ids in target.split(1, dim=1)], dim=1)
+
+
+def _step_by_step(draw: Draw) -> Iterator[Case]:
+    yield case(*_ids(draw, 1, 3, 3), dtype=draw.dtype, steps=True)
 
 
 _SOURCE = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 10], [3, 4, 9, 10, 0, 0, 0, 0]])
@@ -224,6 +255,7 @@ EXERCISES = read(
                 Stage("for sources without padding", _full),
                 Stage("for sources with padding", _padded),
                 Stage("for a pre-norm stack", _pre_norm),
+                Stage("as its rows are drawn", _fresh_tables),
             ),
             "allowed": (lib.Encoder, lib.Decoder),
         },
@@ -251,7 +283,11 @@ EXERCISES = read(
         "transformer-mystery": {
             "probe": _with_shared,
             "reference": lib.Transformer,
-            "stages": (Stage("for sources without padding", _full), Stage("for sources with padding", _padded)),
+            "stages": (
+                Stage("for sources without padding", _full),
+                Stage("for sources with padding", _padded),
+                Stage("step by step, with a cache", _step_by_step),
+            ),
             "allowed": (lib.Encoder, lib.Decoder),
         },
         "transformer-blind-spot": {
