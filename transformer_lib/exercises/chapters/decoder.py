@@ -44,7 +44,9 @@ class _Library(nn.Module):
 
 def _through(answer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
     built = _made(answer, _Library, x.size(-1), x.size(-1) // 2, 7, dtype=x.dtype)
-    return built.train()(x, memory, memory_mask)  # nothing is to be dropped
+    if any(isinstance(part, nn.Dropout) and part.p > 0 for part in built.modules()):
+        raise Complaint("your layer has a dropout, and the task wants none")
+    return built.train()(x, memory, memory_mask)
 
 
 def _unmasked(draw: Draw) -> Iterator[Case]:

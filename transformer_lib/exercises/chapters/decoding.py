@@ -130,11 +130,16 @@ def _large_logits(draw: Draw) -> Iterator[Case]:
     yield case(0.3 * _distinct(draw, 2, 6) - 1000.0, 0.6)
 
 
-def _one_ahead(draw: Draw) -> Iterator[Case]:
+def _one_ahead(draw: Draw) -> Tensor:
+    """Logits of which one takes all of the probability that rounding leaves."""
     logits = _distinct(draw, 5)
     logits[draw.integers(1, high=5)] += 60.0
-    yield case(logits, 0.9)
-    yield case(logits, 1.0)
+    return logits
+
+
+def _p_of_one_ahead(draw: Draw) -> Iterator[Case]:
+    yield case(_one_ahead(draw), 0.9)
+    yield case(_one_ahead(draw), 1.0)
 
 
 # ---- Greedy in other words.
@@ -181,8 +186,8 @@ def _min_p(logits: Tensor, m: float) -> Tensor:
 
 
 def _some(draw: Draw) -> Iterator[Case]:
-    yield case(0.5 * _distinct(draw, 5), 0.3)
-    yield case(0.4 * _distinct(draw, 11), 0.1)
+    yield case(1.5 * _distinct(draw, 5), 0.3)
+    yield case(_distinct(draw, 11), 0.1)
 
 
 def _several(draw: Draw) -> Iterator[Case]:
@@ -311,7 +316,7 @@ EXERCISES = read(
                 Stage("for several distributions at once", _distributions),
                 Stage("for very small p, and for p = 1", _extreme_p),
                 Stage("with very large logits", _large_logits),
-                Stage("where one token has nearly all of the probability", _one_ahead),
+                Stage("where one token has nearly all of the probability", _p_of_one_ahead),
             ),
             "ready_made": (lib.top_p_filter, lib.top_k_filter, lib.sample),
         },
@@ -323,7 +328,7 @@ EXERCISES = read(
                 Stage("for several distributions at once", _several),
                 Stage("with very large logits", _large_logits),
                 Stage("for m = 1", lambda draw: [case(_distinct(draw, 5), 1.0)]),
-                Stage("for m = 0", lambda draw: [case(_distinct(draw, 6), 0.0)]),
+                Stage("for m = 0", lambda draw: [case(_distinct(draw, 6), 0.0), case(_one_ahead(draw), 0.0)]),
             ),
             "ready_made": (lib.top_p_filter, lib.top_k_filter, lib.sample),
         },
