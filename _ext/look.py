@@ -6,11 +6,15 @@ introduced. The notebooks know nothing of this. It is done here, once, for all p
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from docutils import nodes
+from pygments.formatters import HtmlFormatter
+from pygments.token import STANDARD_TYPES, Token
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.highlighting import PygmentsBridge
 
 # As whole names. A small k alone may be any number, as in top-k.
 _NAMES = {
@@ -18,14 +22,12 @@ _NAMES = {
     "key": r"(?:all_|one_|w_)?keys?|K|[wW]_[kK]|k_proj",
     "value": r"(?:all_|one_|w_)?values?|V|[wW]_[vV]|v_proj",
 }
+_ROLES = {role: getattr(Token.Name, role.capitalize()) for role in _NAMES}
+STANDARD_TYPES.update({kind: f"{STANDARD_TYPES[Token.Name]} {role}" for role, kind in _ROLES.items()})  # CSS classes
 _SYMBOLS = {"Q": "query", "K": "key", "V": "value"}
 # A letter of its own: not within a command or a name in letters, such as \mathcal{V}, which is the vocabulary.
 _SYMBOL = re.compile(r"\\(?:mathrm|mathcal|text|operatorname)\{[^}]*\}|\\[A-Za-z]+|([QKV])(?!\()")
 _WORD = re.compile(r"(quer(?:y|ies))|(keys?)|(values?)")
-# Names in highlighted code, unless they are a method (`.values()`) or an argument such as sorted's `key=`.
-_CODE = re.compile(
-    r'(<span class="o">\.</span>)?<span class="n">(\w+)</span>(?!<span class="o">=</span><span class="k">lambda)'
-)
 
 
 def role_of(name: str) -> str | None:
@@ -52,15 +54,21 @@ def color_formulas(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             node["classes"].append(next(role for role, word in zip(_NAMES, found.groups(), strict=True) if word))
 
 
-def color_code(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:
+class ColoredCode(HtmlFormatter):  # type: ignore[type-arg]
     """Color the names of queries, keys and values in highlighted code."""
 
-    def colored(found: re.Match[str]) -> str:
-        role = None if found[1] else role_of(found[2])
-        return found[0].replace('class="n"', f'class="n {role}"') if role else found[0]
+    def format_unencoded(self, tokensource: Iterator[tuple[Any, str]], outfile: Any) -> None:
+        super().format_unencoded(colored(tokensource), outfile)
 
-    if "body" in context:
-        context["body"] = _CODE.sub(colored, context["body"])
+
+def colored(code: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
+    """Tokens of code, in which a name that has a role is told apart."""
+    tokens = list(code)
+    for number, (kind, text) in enumerate(tokens):
+        role = role_of(text) if kind is Token.Name else None
+        method = number > 0 and tokens[number - 1][1] == "."  # as in `.values()`
+        argument = [after for _, after in tokens[number + 1 : number + 3]] == ["=", "lambda"]  # as sorted's `key=`
+        yield (_ROLES[role] if role and not method and not argument else kind), text
 
 
 def name_part(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -78,5 +86,5 @@ def name_part(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", color_formulas)
     app.connect("doctree-resolved", name_part)
-    app.connect("html-page-context", color_code)
+    PygmentsBridge.html_formatter = ColoredCode
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 from docutils import nodes
 from playwright.sync_api import Browser
+from pygments import highlight
+from pygments.lexers import PythonLexer
 
 from tests.browsing import SITE, Visit, chapter_page
 from transformer_lib.plots import KEY, QUERY, VALUE
@@ -43,16 +45,14 @@ def test_names_in_code() -> None:
     }
     for role, words in names.items():
         assert {look.role_of(word) for word in words} == {role}
-    code = {
-        '<span class="n">query</span> <span class="o">@</span>': "n query",
-        '<span class="n">x</span>': "n",
-        '<span class="o">.</span><span class="n">values</span><span class="p">()</span>': "n",
-        '<span class="n">key</span><span class="o">=</span><span class="k">lambda</span>': "n",
-    }
-    for html, expected in code.items():
-        context = {"body": html}
-        look.color_code(HTML, "page", "page.html", context, None)
-        assert f'class="{expected}"' in context["body"]
+    for code, expected in {
+        "query @ x": 'class="n query">query<',
+        "x": 'class="n">x<',
+        "x.values()": 'class="n">values<',
+        "sorted(x, key=lambda y: y)": 'class="n">key<',
+        "attend(x, key=y)": 'class="n key">key<',
+    }.items():
+        assert expected in highlight(code, PythonLexer(), look.ColoredCode())
 
 
 @pytest.mark.browser
