@@ -12,7 +12,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import nbformat
@@ -35,9 +37,11 @@ from tests.figure_values import (
     shown_weights,
 )
 from tests.notebooks import CHAPTERS, live_figures, read
+from transformer_lib import widgets
 from transformer_lib.data import BOS_ID, EOS_ID
 from transformer_lib.generation import beam_search
 from transformer_lib.translator import Translator
+from transformer_lib.widgets.figure import LiveFigure
 from transformer_lib.widgets.stream import measure
 from transformer_lib.widgets.transformer_map import SIZES
 
@@ -208,6 +212,18 @@ def test_every_figure_is_listed() -> None:
         for state in stored(f"chapters/{path.stem}")
     ]
     assert found == [place[:2] for place in PLACES[1:]]
+
+
+def test_every_figure_is_exported_and_stands_in_the_book() -> None:
+    modules = [import_module(f"{widgets.__name__}.{one.name}") for one in iter_modules(widgets.__path__)]
+    made = {
+        name
+        for module in modules
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, LiveFigure) and one is not LiveFigure
+    }
+    assert made == set(widgets.__all__), "transformer_lib/widgets/__init__.py forgets one"
+    assert made == {place[1] for place in PLACES}, "no page shows it, or PLACES forgets it"
 
 
 @pytest.mark.browser
