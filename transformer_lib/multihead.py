@@ -167,8 +167,8 @@ class AttentionTap:
 
     While nobody observes, the layer takes the fused path, and weights do not exist. While somebody does, it takes the
     explicit path, and weights that an observer returns take the place of those that came in: that is how a head is
-    ablated. To look only, use :func:`transformer_lib.plots.record_attention`, which records a compiled model too. PyTorch's
-    compiler does not notice an observer of your own: run such a model under
+    ablated. To look only, use :func:`transformer_lib.plots.record_attention`, which records a compiled model too.
+    PyTorch's compiler does not notice an observer of your own: run such a model under
     ``torch.compiler.set_stance("force_eager")`` meanwhile.
 
     Example:
