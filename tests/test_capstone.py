@@ -299,6 +299,12 @@ def test_the_first_module_is_named_with_how_it_differs() -> None:
     assert "Your `inner.feed_forward.up_proj` is never called." in told
 
     yours, books, x = pair()
+    yours.inner.attention_residual.forward = lambda x, sublayer: yours.inner.attention_residual.norm(x)
+    told = first_divergence(yours, books, x)
+    assert told.startswith("`inner.attention_residual.norm`. ")
+    assert told.endswith("Your `inner.attention` is never called.")
+
+    yours, books, x = pair()
     mask = torch.tensor([[True, True, False], [True, False, False]])[:, None, None]
     yours.inner.attention.register_forward_pre_hook(
         lambda module, args, kwargs: (args, kwargs | {"mask": ~kwargs["mask"]}), with_kwargs=True, prepend=True

@@ -67,18 +67,18 @@ def first_divergence(yours: nn.Module, books: nn.Module, *inputs: Tensor, **name
         how = "is missing: it raises an exception" if own.output is None else _output(book.output, own.output)
         if not how:
             continue
+        skipped = f" Your {quoted(unused)} is never called." if unused and own.output is not None else ""
         if begins:
             for argument, value in book.inputs.items():
                 if argument in own.inputs and (other := _input(argument, value, own.inputs[argument])):
                     owner = max((one for one in called if _holds(one, name)), key=len, default="")
                     return (
                         f"{quoted(name)}. Its output {how}. Already its argument `{argument}` {other}. All before it "
-                        f"is equal: look at what {quoted(owner)} does until it calls it."
+                        f"is equal: look at what {quoted(owner)} does until it calls it.{skipped}"
                     )
             continue
         inside = any(_holds(name, other) for other in called & shared)
         equal = ", and so do the modules inside it" if inside and not unused and own.output is not None else ""
-        skipped = f" Your {quoted(unused)} is never called." if unused and own.output is not None else ""
         return (
             f"{quoted(name)}. Its output {how}. It gets what the book's gets{equal}: the fault is in what it does "
             f"itself.{skipped}"
@@ -144,7 +144,11 @@ def _input(name: str, book: Any, own: Any) -> str:
     if own is None:
         return "is missing, so that nothing is hidden"
     shown, hidden = int((given & ~right).sum()), int((right & ~given).sum())
-    return f"shows {shown} that should be hidden, and hides {hidden} that should be seen"
+    told = (
+        f"shows {shown} that should be hidden" if shown else "",
+        f"hides {hidden} that should be seen" if hidden else "",
+    )
+    return ", and ".join(filter(None, told))
 
 
 def _output(book: Any, own: Any) -> str:

@@ -138,7 +138,9 @@ def _masked(draw: Draw) -> Iterator[Case]:
 
 
 def _large(draw: Draw) -> Iterator[Case]:
-    yield case(300 * draw.normal(2, 3), draw.normal(4, 3), draw.normal(4, 2), draw.mask(2, 4))
+    """What may be seen has scores far below any number that somebody might take for minus infinity by eye."""
+    key = draw.uniform(4, 3, low=1.0, high=2.0)
+    yield case(-3000.0 * draw.uniform(2, 3, low=1.0, high=2.0), key, draw.normal(4, 2), draw.mask(2, 4))
 
 
 def _blind(draw: Draw) -> Iterator[Case]:
@@ -325,7 +327,7 @@ PARTS: tuple[Exercise, ...] = read(
             "stages": (
                 Stage("without a mask", _plain, gradients=True),
                 Stage("with a mask", _masked, gradients=True),
-                Stage("with scores in the hundreds", _large),
+                Stage("with scores in the thousands", _large),
                 Stage("for a query that may see nothing", _blind, gradients=True),
             ),
         },
