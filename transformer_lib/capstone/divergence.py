@@ -144,11 +144,8 @@ def _input(name: str, book: Any, own: Any) -> str:
     if own is None:
         return "is missing, so that nothing is hidden"
     shown, hidden = int((given & ~right).sum()), int((right & ~given).sum())
-    told = (
-        f"shows {shown} that should be hidden" if shown else "",
-        f"hides {hidden} that should be seen" if hidden else "",
-    )
-    return ", and ".join(filter(None, told))
+    told = {f"shows {shown} that should be hidden": shown, f"hides {hidden} that should be seen": hidden}
+    return ", and ".join(words for words, number in told.items() if number)
 
 
 def _output(book: Any, own: Any) -> str:
