@@ -86,6 +86,11 @@ def _mirror() -> list[str]:
     return found
 
 
+def _one_sentence(draw: Draw) -> Iterator[Case]:
+    yield case(draw.normal(1, 3, 2), torch.tensor([[True, True, False]])[:, None, None])
+    yield case(draw.normal(1, 1, 2), torch.tensor([[True]])[:, None, None])
+
+
 _PARTS = {
     "allowed": (lib.MultiHeadAttention, layers.FeedForward, layers.LayerNorm, layers.Residual),
     "ready_made": (EncoderLayer,),
@@ -114,6 +119,7 @@ EXERCISES = read(
             "stages": (
                 Stage("for sentences of different lengths", _words, gradients=True),
                 Stage("for a sentence of padding only", _nothing, gradients=True),
+                Stage("for a single sentence", _one_sentence),
             ),
         },
         "encoder-mirror": {"reference": _mirror},
