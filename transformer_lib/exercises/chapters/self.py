@@ -35,7 +35,9 @@ class _ReadAtOnce(_SingleHead):
 
 
 def _remembered(answer: Any, x: Tensor, memory: Tensor | None = None) -> Any:
-    return with_weights(answer, _ReadAtOnce, x.size(-1), dtype=x.dtype)(x, memory)
+    layer = with_weights(answer, _ReadAtOnce, x.size(-1), dtype=x.dtype)
+    layer(x / 2)  # the next call must not depend on it
+    return layer(x, memory)
 
 
 def _with_memory(draw: Draw) -> Iterator[Case]:
@@ -49,6 +51,12 @@ def _without_memory(draw: Draw) -> Iterator[Case]:
 
 def _in_batches(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(2, 3, 4), draw.normal(2, 5, 4))
+    yield case(draw.normal(1, 1, 3), draw.normal(1, 2, 3))
+
+
+def _large(draw: Draw) -> Iterator[Case]:
+    if draw.dtype == torch.float64:  # of scores in the hundreds, float32 rounds too much off
+        yield case(draw.normal(2, 5, 6, scale=20.0), draw.normal(2, 2, 6, scale=20.0))
 
 
 # ---- Read twice.
@@ -76,11 +84,11 @@ class _Named:
         return f"({self.name})"
 
 
-def _leak(row: int, size: float = 1.0) -> _Named:
+def _leak(row: int, left: float = 1.0, right: float = 1.0) -> _Named:
     def function(x: Tensor) -> Tensor:
         result = x.cumsum(0)
         if len(x) > row + 1:
-            result[row] += size * x[row + 1]
+            result[row] += x[row + 1, 0] * torch.tensor([left, right])
         return result
 
     return _Named(f"running sums, but row {row} sees row {row + 1}", function, causal=False)
@@ -106,12 +114,15 @@ def _single_leaks(draw: Draw) -> Iterator[Case]:
     x = draw.uniform(5, 2, low=0.5, high=1.5)
     for row in range(4):
         yield case(_leak(row), x)
-    yield case(_leak(2, size=0.001), x)
+    for left, right in ((0.001, 0.001), (0.0, 1.0), (1.0, -1.0)):
+        yield case(_leak(2, left, right), x)
 
 
 def _by_length(draw: Draw) -> Iterator[Case]:
-    function = _Named("each row, divided by the number of rows", lambda x: x / len(x), causal=False)
-    yield case(function, draw.uniform(5, 2, low=0.5, high=1.5))
+    divided = _Named("each row, divided by the number of rows", lambda x: x / len(x), causal=False)
+    doubled = _Named("each row, doubled if their number is even", lambda x: x * (2 - len(x) % 2), causal=False)
+    for function in (divided, doubled):
+        yield case(function, draw.uniform(5, 2, low=0.5, high=1.5))
 
 
 # ---- Tokens that give the answer away.
@@ -135,6 +146,7 @@ def _sentences(draw: Draw) -> Iterator[Case]:
     yield _shuffled(draw, "O rio\nA lua\nO sol\nO mar\nA flor", (0, 1, 0, 0, 1))
     text = "o gato viu o rio\na gata viu a lua\no gato quer a lua\na gata quer o rio\num gato viu a lua"
     yield _shuffled(draw, f"{text}\ncada gato viu cada rio", (0, 1, 0, 1, 0, 1))
+    yield _shuffled(draw, "mar sol rio lua\nlua mar rio sol\nflor cor dor voz\nvoz flor cor dor", (0, 0, 1, 1))
 
 
 def _fair(draw: Draw) -> Iterator[Case]:
@@ -193,8 +205,10 @@ EXERCISES = read(
                 Stage("without a memory", _without_memory, gradients=True),
                 Stage("with a memory", _with_memory, gradients=True),
                 Stage("for batches", _in_batches),
+                Stage("with very large scores", _large),
             ),
             "allowed": (lib.attention, lib.fused_attention),
+            "atol": 1e-6,  # the root of a tensor of one whole number is float32
         },
         "self-causal": {
             "reference": lambda function, x: function.causal,
