@@ -80,6 +80,7 @@ WINDOW = exercise(window, _windows)
 NORMED = exercise(normed, _sequences)
 RANGE = exercise(lambda x: x.sin() * x.sin() + x.cos().square() * x.square(), _sequences)
 BATCH = exercise(lambda x: x.sin(), lambda draw: iter([case(draw.normal(3, 4, 2))]))
+SHIFTED = exercise(lambda x, by: normed(x) + by, lambda draw: iter([case(draw.normal(3, 4), draw.normal(4))]))
 LAYER = exercise(Layer, _sequences, probe=_used)
 LENGTHS = exercise(lambda x, width: x.sum(-1) * width, lambda draw: iter([case(draw.normal(3, 4), 5)]))
 
@@ -147,6 +148,13 @@ def _noisy(x: Tensor) -> Tensor:
         (MEANS, lambda x: x - (causal(x) - x), "beside_inputs", "What you add to `x` is -1 times what"),
         (MEANS, lambda x: x, "beside_inputs", "`x` itself"),
         (MEANS, lambda x: causal(x) * x, "beside_inputs", "the right one times `x`"),
+        (
+            SHIFTED,
+            lambda x, by: x - x.mean(-1, keepdim=True) + by,
+            "beside_inputs",
+            "in each row, the right thing times",
+        ),
+        (SHIFTED, lambda x, by: normed(x) + x[:, :1] * by, "beside_inputs", "off by a multiple of `by`"),
         (BOTH, lambda x: both(x)[::-1], "exchanged", "in another order"),
         (BOTH, lambda x: (x.sin(), x.cos() * 2), "factor", "Your `result[1]` is 2 times"),
         (RANGE, lambda x: x.sin() + x.cos(), "range", "holds negative numbers, down to"),

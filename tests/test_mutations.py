@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from tools import mutations
-from transformer_lib.exercises import exercises
+from transformer_lib.exercises import exercises, find
 from transformer_lib.exercises.engine.exercise import Implement
 
 CODE = [exercise for exercise in exercises().values() if isinstance(exercise, Implement)]
@@ -20,6 +20,14 @@ def test_a_changed_solution_is_not_accepted(exercise: Implement) -> None:
     missed = [one.mutant.change for one in verdicts if one.missed]
     assert not missed, missed
     assert sum(one.how != "passed" for one in verdicts) >= len(verdicts) / 2, "hardly any mutant was noticed"
+
+
+def test_what_is_told_is_counted() -> None:
+    verdicts = mutations.campaign(find("scaled-window"))
+    tiers = {one.tier for one in verdicts if one.how not in ("passed", "todo")}
+    assert {"named", "law"} <= tiers
+    untold = [one.mutant.change for one in verdicts if one.how == "differs" and one.tier == "input"]
+    assert not untold, untold
 
 
 def test_mutants_differ_from_the_original() -> None:

@@ -430,6 +430,12 @@ def _beside_inputs(scene: Scene, found: list[Part]) -> str | None:
             return f"Your {name} is `{argument}` itself: nothing was done to it."
         if change:
             return f"What you add to `{argument}` is {change:.4g} times what should be added."
+        rows = [(p, p.given - value, p.expected - value) for p, value in pairs if value is not None]
+        if all(_row_multiples(p, whole, base) for p, whole, base in rows):
+            return f"What you add to `{argument}` is, in each row, the right thing times a number of its own."
+        rows = [(p, p.given - p.expected, value) for p, value in pairs if value is not None]
+        if all(_row_multiples(p, whole, base) for p, whole, base in rows):
+            return f"Each row of your {name} is off by a multiple of `{argument}`."
         times = [
             value for part, value in pairs if value is not None and equal(part.expected * value, part.given, part.atol)
         ]
@@ -444,6 +450,15 @@ def _fitting(value: Tensor, part: Part) -> Tensor | None:
         return value.expand_as(part.expected) if value.numel() > 1 else None
     except RuntimeError:
         return None
+
+
+def _row_multiples(part: Part, whole: Tensor, base: Tensor) -> bool:
+    """Whether each row of the first is a multiple of that row of the second, and there are rows enough to tell."""
+    squares = base.square().sum(-1, keepdim=True)
+    if base.ndim < 2 or base.shape[-1] < 3 or not bool((squares > 1e-12).all()):
+        return False
+    factors = (whole * base).sum(-1, keepdim=True) / squares
+    return equal(part.expected + factors * base, part.expected + whole, 10 * part.atol)
 
 
 def _multiple(pairs: Sequence[tuple[Tensor, Tensor, Part]]) -> float | None:
