@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.fileutil import copy_asset
+from sphinx.writers.html5 import HTML5Translator
 
 # Set at deploy, e.g. to https://github.com/OWNER/NAME. The notebooks with their set-up cells lie on LAUNCH_BRANCH of
 # that repository, put there by `python -m tools.publish`.
@@ -68,13 +70,54 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             copy_asset(source / part, destination)
 
 
-def size_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Show each figure of a notebook at the size that it was drawn for; its pixels are there for sharp screens."""
+def size_pictures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Keep each picture's room free from the start, and fetch those after the first only when they are near.
+
+    Each figure of a notebook is shown at the size that it was drawn for; its pixels are there for sharp screens.
+    """
+    seen = False
     for picture in doctree.findall(nodes.image):
         path = Path(app.srcdir) / picture["uri"]
-        if path.suffix == ".png" and "jupyter_execute" in path.parts and "width" not in picture:
-            width = struct.unpack(">I", path.read_bytes()[16:20])[0]  # in a PNG's header
+        if path.suffix != ".png":
+            continue
+        width, height = struct.unpack(">II", path.read_bytes()[16:24])  # in a PNG's header
+        if "jupyter_execute" in path.parts and "width" not in picture:
             picture["width"] = f"{width * CSS_PIXELS_PER_INCH / FIGURE_DPI:.0f}px"
+        if width > WIDE * FIGURE_DPI:
+            picture["classes"].append("wide")
+        if seen:
+            picture["loading"] = "lazy"
+        picture["shape"] = f"{width} / {height}"
+        seen = True
+
+
+class BookTranslator(HTML5Translator):
+    """Sphinx's writer of HTML, with what it leaves out.
+
+    A picture has its shape before it is there. For those who do not see the page, a list of sources holds list items,
+    and the arguments of a function, one a line, are no definitions of terms.
+    """
+
+    def starttag(self, node: Any, tagname: str, *args: Any, **attributes: Any) -> str:
+        if tagname == "img" and "shape" in node:
+            attributes["style"] = f"aspect-ratio: auto {node['shape']}; {attributes.get('style', '')}".strip()
+        if isinstance(node, nodes.citation):
+            attributes["role"] = "listitem"
+        if isinstance(node, addnodes.desc_parameterlist):
+            tagname, attributes["CLASS"] = "div", "sig-params"
+        if isinstance(node, addnodes.desc_parameter) and tagname == "dd":
+            tagname = "div"
+        return str(super().starttag(node, tagname, *args, **attributes))
+
+    def depart_desc_parameter(self, node: Any) -> None:
+        super().depart_desc_parameter(node)
+        if self.body[-1] == "</dd>\n":
+            self.body[-1] = "</div>\n"
+
+    def depart_desc_parameterlist(self, node: Any) -> None:
+        at = len(self.body)
+        super().depart_desc_parameterlist(node)
+        self.body[at:] = ["</div>" if part.strip() == "</dl>" else part for part in self.body[at:]]
 
 
 # What the theme and its parts write, and what stands there instead.
@@ -90,41 +133,12 @@ MENDED = (
         re.compile(r'localStorage\.getItem\("theme"\) \|\| "auto"'),
         'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")',
     ),
-    # For those who do not see the page: the sidebar is a landmark; a list of sources holds list items; and the
-    # arguments of a function, one a line, are no definitions of terms.
+    # For those who do not see the page, the sidebar is a landmark.
     (
         re.compile(r'<div class="bd-sidebar-primary'),
         '<div role="complementary" aria-label="The book" class="bd-sidebar-primary',
     ),
-    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
-    (
-        re.compile(r'<dl>(\s*(?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL),
-        lambda found: (
-            '<div class="sig-params">' + found[1].replace("<dd>", "<div>").replace("</dd>", "</div>") + "</div>"
-        ),
-    ),
 )
-
-
-_PICTURE = re.compile(r'<img [^>]*src="([^"]*_images/[^"]*\.png)"[^>]*>')
-
-
-def hold_pictures(page: Path, text: str) -> str:
-    """Keep each picture's room free from the start, and fetch those after the first only when they are near."""
-
-    def held(found: re.Match[str]) -> str:
-        picture = found[0]
-        if "aspect-ratio" in picture:  # a page of an earlier build
-            return picture
-        width, height = struct.unpack(">II", (page.parent / found[1]).read_bytes()[16:24])  # in a PNG's header
-        style = f'style="aspect-ratio: auto {width} / {height};'
-        picture = picture.replace('style="', f"{style} ") if 'style="' in picture else f'<img {style}"{picture[4:]}'
-        if width > WIDE * FIGURE_DPI:
-            picture = f'<img class="wide"{picture[4:]}'
-        return picture if found.start() == first else picture.replace("<img ", '<img loading="lazy" ')
-
-    first = next((found.start() for found in _PICTURE.finditer(text)), None)
-    return _PICTURE.sub(held, text)
 
 
 def mend_pages(app: Sphinx, error: Exception | None) -> None:
@@ -135,7 +149,6 @@ def mend_pages(app: Sphinx, error: Exception | None) -> None:
         mended = text
         for pattern, instead in MENDED:
             mended = pattern.sub(instead, mended)
-        mended = hold_pictures(page, mended)
         if mended != text:
             page.write_text(mended, encoding="utf-8")
 
@@ -154,7 +167,8 @@ def drop_unused_scripts(
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_repository, priority=100)
     app.connect("config-inited", set_mathjax, priority=900)
-    app.connect("doctree-resolved", size_figures)
+    app.connect("doctree-resolved", size_pictures)
+    app.set_translator("html", BookTranslator)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", mend_pages)

@@ -54,7 +54,7 @@ def color_formulas(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             node["classes"].append(next(role for role, word in zip(_NAMES, found.groups(), strict=True) if word))
 
 
-class ColoredCode(HtmlFormatter):  # type: ignore[type-arg]
+class ColoredCode(HtmlFormatter):  # type: ignore[misc]
     """Color the names of queries, keys and values in highlighted code."""
 
     def format_unencoded(self, tokensource: Iterator[tuple[Any, str]], outfile: Any) -> None:
