@@ -83,9 +83,8 @@ class _MultiHead(lib.MultiHeadAttention):
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Any:  # type: ignore[override]
         weights: list[Tensor] = []
-        handle = self.tap.register_forward_hook(lambda tap, inputs, seen: weights.append(seen))
-        output = super().forward(x, memory, mask=mask)
-        handle.remove()
+        with self.tap.observe(weights.append):
+            output = super().forward(x, memory, mask=mask)
         return output, weights[0]
 
 
