@@ -19,9 +19,9 @@ PAD = 0
 _made = lru_cache(maxsize=128)(with_weights)  # building a model takes longer than using it
 
 
-def _drawn(rows: Tensor) -> str:
-    ratio = rows.std().item() * math.sqrt(rows.size(-1))
-    return "as the task says" if 0.8 < ratio < 1.25 else "larger" if ratio > 1 else "smaller"
+def _drawn(rows: Tensor) -> float:
+    """The power of the width that is the rows' deviation, to a tenth."""
+    return round(math.log(max(rows.std().item(), 1e-9), rows.size(-1)), 1)
 
 
 class TiedEmbedding(nn.Module):
@@ -43,7 +43,7 @@ def _both_ways(
     answer: Any, vocab_size: int, d_model: int, ids: Tensor | None = None, x: Tensor | None = None
 ) -> Mapping[str, Any]:
     if ids is None or x is None:
-        return {"the rows' size": _drawn(answer(vocab_size, d_model).embedding.weight)}
+        return {"power of d_model in the deviation": _drawn(answer(vocab_size, d_model).embedding.weight)}
     built: Any = _made(answer, TiedEmbedding, vocab_size, d_model, dtype=x.dtype)
     embedded, logits = built(ids), built.logits(x)
     total = embedded.sin().sum() + logits.cos().sum()
@@ -89,7 +89,10 @@ def _translated(
     tables = ("source_embedding", "target_embedding")
     if source is None:
         fresh = answer(300, 200, lib.StackConfig(d_model=48, n_heads=1, n_layers=1, d_ff=1))
-        return {f"the size of {name}": _drawn(fresh.get_parameter(f"{name}.weight")) for name in tables}
+        return {
+            f"power of d_model in the deviation of {name}": _drawn(fresh.get_parameter(f"{name}.weight"))
+            for name in tables
+        }
     config = lib.StackConfig(d_model=6, n_heads=2, n_layers=1, d_ff=10, dropout=0.1, pre_norm=pre_norm, max_len=10)
     model = _made(answer, TwoVocabularies, 11, 7, config, dtype=dtype)
     logits = model(source, target)
@@ -277,7 +280,13 @@ EXERCISES = read(
                     _configs({"n_heads": 4, "n_kv_heads": 2}, {"d_head": 7, "n_kv_heads": 1}),
                 ),
             ),
-            "ready_made": (nn.Module.parameters, nn.Module.named_parameters, nn.Module.state_dict, nn.Module.children),
+            "ready_made": (
+                nn.Module.parameters,
+                nn.Module.named_parameters,
+                nn.Module.state_dict,
+                nn.Module.children,
+                nn.Module.modules,
+            ),
             "dtypes": (torch.float64,),
         },
         "transformer-mystery": {
