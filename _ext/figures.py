@@ -16,10 +16,12 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
 from transformer_lib.translator import TRANSLATOR, Translator
+from transformer_lib.widgets.figure import STYLE
 from transformer_lib.widgets.translator import write_scripts
 
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
@@ -100,6 +102,16 @@ class ShowFigure(SphinxDirective):
         return [*place(model, stored, [still]), caption, script]
 
 
+def add_style(app: Sphinx, config: Config) -> None:
+    config.html_static_path.append(str(STYLE))
+
+
+def use_style(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Bring the figures' style sheet to the pages that have one: one file, which their notebooks need not store."""
+    if 'class="figure-place"' in context.get("body", ""):
+        app.add_css_file(STYLE.name, priority=900)  # after the book's
+
+
 def write_translator(app: Sphinx, error: Exception | None) -> None:
     """Put the translator where its figure looks for it, after Sphinx has copied the static files."""
     if error is not None or app.builder.format != "html":
@@ -114,5 +126,7 @@ def write_translator(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(PlaceFigures)
     app.add_directive("live-figure", ShowFigure)
+    app.connect("config-inited", add_style)
+    app.connect("html-page-context", use_style)
     app.connect("build-finished", write_translator)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,16 +29,10 @@
     send() {}
   }
 
-  async function wake(place, { _esm, _css, ...state }) {
+  async function wake(place, { _esm, ...state }) {
     const address = URL.createObjectURL(new Blob([_esm], { type: "text/javascript" }));
     const figure = (await import(address)).default;
     URL.revokeObjectURL(address);
-    if (_css && !document.querySelector("style[data-figures]")) {
-      const style = document.createElement("style");
-      style.dataset.figures = "";
-      style.textContent = _css;
-      document.head.append(style);
-    }
     const model = new Model(state), el = document.createElement("div");
     await figure.initialize?.({ model });
     await figure.render({ model, el });

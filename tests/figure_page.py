@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
 
-from transformer_lib.widgets.figure import LiveFigure, source
+from transformer_lib.widgets.figure import LiveFigure, source, style
 
 sys.path.append(str(Path(__file__).parent.parent / "_ext"))
 from fonts import ON_DISK, make_fonts
@@ -44,7 +44,7 @@ def html(*figures: LiveFigure, theme: str = "light", width: int = 736) -> str:
     )
     return (
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Figures</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{typefaces()}'
+        f'<meta name="viewport" content="width=device-width"><style>{style()}</style><style>{typefaces()}'
         "*,::before,::after{box-sizing:border-box}"
         f"html{{{THEMES[theme]};background:var(--pst-color-background);color:var(--pst-color-text-base);"
         "font-family:var(--book-serif);font-size:16px;line-height:1.65}body{margin:0}"

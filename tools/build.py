@@ -19,6 +19,7 @@ SHARED = (
     "_static/**/*",
     "transformer_lib/**/*.py",
     "transformer_lib/exercises/**/*.md",
+    "transformer_lib/widgets/figures.css",
 )
 
 

@@ -96,7 +96,8 @@ def renew(path: Path) -> bool:
         state = model["state"]
         if "_anywidget_id" in state:
             kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
-            state["_esm"], state["_css"] = kind._esm, kind._css
+            state["_esm"] = kind._esm
+            state.pop("_css", None)
     return written(path, before, notebook)
 
 
@@ -188,7 +189,10 @@ def _numbered(notebook: NotebookNode) -> dict[str, Any] | None:
             if VIEW in output.get("data", {}):
                 view = output.data[VIEW]
                 view["model_id"] = names.get(view["model_id"], view["model_id"])
-    return {STATE: {"state": json.loads(text), "version_major": 2, "version_minor": 0}}
+    states = json.loads(text)
+    for model in states.values():
+        model["state"].pop("_css", None)  # one for all figures, which the site has once and a kernel brings along
+    return {STATE: {"state": states, "version_major": 2, "version_minor": 0}}
 
 
 def _code(notebook: NotebookNode) -> str:

@@ -10,6 +10,7 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 
 _HERE = Path(__file__).parent
+STYLE = _HERE / "figures.css"
 
 
 def source(name: str) -> str:
@@ -19,7 +20,7 @@ def source(name: str) -> str:
 
 def style() -> str:
     """The style sheet of all figures."""
-    return (_HERE / "figures.css").read_text(encoding="utf-8")
+    return STYLE.read_text(encoding="utf-8")
 
 
 class LiveFigure(anywidget.AnyWidget):
