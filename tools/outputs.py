@@ -3,7 +3,7 @@
     python -m tools.outputs                       # every chapter
     python -m tools.outputs chapters/02*.ipynb    # one
     python -m tools.outputs --fresh …             # measure again what depends on the machine
-    python -m tools.outputs --figures             # give stored figures the present JavaScript and style; run nothing
+    python -m tools.outputs --figures             # give stored figures the present JavaScript; run nothing
 
 What is normalised: cell numbers count 1, 2, …; cell ids follow from the cells' contents; metadata of editors and
 machines is dropped; pieces of one output stream are joined. A text or picture that counts as the same as the stored
