@@ -287,7 +287,7 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "at least 0.9 of whole sentences right",
-                    lambda measured: measured["whole sentences right"] >= 0.9,
+                    "whole sentences right >= 0.9",
                     "Your model does not translate well enough when it writes alone. Is it trained long enough, and "
                     "does it read right words often enough?",
                     "Three decoders",
@@ -295,7 +295,7 @@ EXERCISES = read(
                 ),
                 Goal(
                     "at least 0.8 right after a wrong word",
-                    lambda measured: measured["right after a wrong word"] >= 0.8,
+                    "right after a wrong word >= 0.8",
                     "Your model translates well, and is thrown off by a wrong word in what it reads. What has it never "
                     "met in training?",
                     "Teacher forcing",

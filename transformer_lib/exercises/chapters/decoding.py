@@ -295,14 +295,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "with this reward the longest of the four comes first",
-                    lambda measured: measured["tokens of the first"] == 4,
+                    "tokens of the first == 4",
                     "The longest text does not come first. One more token costs more than your reward gives.",
                     "Short texts win",
                     lambda: 0.0,
                 ),
                 Goal(
                     "with 0.01 less it does not",
-                    lambda measured: measured["and at 0.01 less"] < 4,
+                    "and at 0.01 less < 4",
                     "The longest text comes first, but it would do so for less.",
                     "Short texts win",
                     lambda: 1.5,

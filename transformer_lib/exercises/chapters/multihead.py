@@ -281,7 +281,7 @@ EXERCISES = read(
                 ),
                 Goal(
                     "at most 4,000 parameters",
-                    lambda measured: measured["parameters"] <= 4_000,
+                    "parameters <= 4000",
                     "All questions are answered, at a high price. Which of your choices added parameters, and did the "
                     "task need it?",
                     "A task with two questions",

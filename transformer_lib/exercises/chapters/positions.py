@@ -295,14 +295,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "16 tokens fill every bucket",
-                    lambda measured: measured["of them never seen"] == 0,
+                    "of them never seen == 0",
                     "At least one bucket is never seen in training, and keeps the zero that it started with.",
                     "Why knowing distances is not enough",
                     lambda: (32, 128),
                 ),
                 Goal(
                     "accuracy above 0.95 at places 8 to 15",
-                    lambda measured: measured["accuracy at places 8 to 15"] > 0.95,
+                    "accuracy at places 8 to 15 > 0.95",
                     "The task is not learned any more, not even at the lengths of training. Which distances share a "
                     "bucket with the one that counts?",
                     "Relative bias: a number for each distance",
@@ -310,7 +310,7 @@ EXERCISES = read(
                 ),
                 Goal(
                     "at most 6 buckets",
-                    lambda measured: measured["buckets"] <= 6,
+                    "buckets <= 6",
                     "It works, with more buckets than needed. Which of them does *three back* have no use for?",
                     "Five schemes on trial",
                     lambda: (16, 16),

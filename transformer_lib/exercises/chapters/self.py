@@ -242,7 +242,7 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "right in at least 0.9 of long clauses, without que in the second layer",
-                    lambda measured: measured["accuracy on long clauses"] >= 0.9,
+                    "accuracy on long clauses >= 0.9",
                     "Without que in the second layer, this model cannot answer. It has to be trained without it, too: "
                     "a model that learned to use the messenger falls when it is silenced.",
                     "Attention is not yet an explanation",

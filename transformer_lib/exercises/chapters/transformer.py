@@ -304,14 +304,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "other logits than the correct model's",
-                    lambda measured: measured["largest change of a logit"] > 1e-3,
+                    "largest change of a logit > 1e-3",
                     "With the same weights your model gives the same logits as the correct one. It is not wrong.",
                     "Twenty lines",
                     lambda: lib.Transformer,
                 ),
                 Goal(
                     "all eight checks hold",
-                    lambda measured: measured["checks that hold"] == 8,
+                    "checks that hold == 8",
                     "The panel sees your mistake. What do its red lines have in common with what you changed?",
                     "A panel of invariants",
                     lambda: _Unpadded,

@@ -209,10 +209,6 @@ def _measure_recipe(recipe: Any, draw: Draw) -> Mapping[str, Any]:
     return {"batches": batches, "loss": loss}
 
 
-def _loss_of(measured: Mapping[str, Any]) -> float:
-    return float(measured.get("loss", math.inf))
-
-
 EXERCISES = read(
     "translator",
     {
@@ -262,14 +258,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "at most 100 batches",
-                    lambda measured: measured["batches"] <= 100,
+                    "batches <= 100",
                     "Anybody can do better with more batches; `accumulate` counts too. Here the budget is fixed.",
                     "Less than a minute",
                     lambda: Recipe(steps=200, peak_rate=1e-3, warmup=50),
                 ),
                 Goal(
                     "at most 5 nats a token on new sentences",
-                    lambda measured: _loss_of(measured) <= 5.0,
+                    "loss <= 5.0",
                     "The model has learned hardly anything. With steps too small it gets nowhere, with steps too large "
                     "it is thrown about. Look at both sides.",
                     "The schedule",
@@ -277,7 +273,7 @@ EXERCISES = read(
                 ),
                 Goal(
                     "at most 4.1 nats a token on new sentences",
-                    lambda measured: _loss_of(measured) <= 4.1,
+                    "loss <= 4.1",
                     "That is already much better than the first recipe. There are more fields than one: the peak, the "
                     "schedule, the warm-up, the smoothing.",
                     "The schedule",

@@ -178,14 +178,14 @@ EXERCISES = read(
             "goals": (
                 Goal(
                     "at most 64 numbers in the state",
-                    lambda measured: measured["numbers in the state"] <= 64,
+                    "numbers in the state <= 64",
                     "Your vector is wider than the task allows. How far do you get with 64 numbers?",
                     "How many words fit into one vector?",
                     lambda: _Untrained(80),
                 ),
                 Goal(
                     "at least 5 of 16 words kept",
-                    lambda measured: measured["words kept of 16"] >= 5,
+                    "words kept of 16 >= 5",
                     "Too few words come back. Is the model trained, and how wide is its state?",
                     "How many words fit into one vector?",
                     lambda: _Untrained(64),

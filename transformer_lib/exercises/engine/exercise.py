@@ -176,7 +176,8 @@ class Goal:
     def reached(self, measured: Mapping[str, Any]) -> bool:
         """Whether what was measured reaches it."""
         if (bound := self.bound) is not None:
-            return bool(_RELATIONS[bound.relation][0](measured[bound.name], bound.value))
+            found = bound.name in measured  # what went too far is not measured any more
+            return found and bool(_RELATIONS[bound.relation][0](measured[bound.name], bound.value))
         assert callable(self.met)
         return bool(self.met(measured))
 
@@ -196,7 +197,7 @@ class Exercise:
         title: as in the book.
         level: how hard.
         minutes: about how long.
-        task: what to do, in one sentence.
+        task: what to do, as the page asks it.
         hints: at least two, from a nudge to nearly the way, never the answer.
         mistakes: the misconceptions.
         seconds: how long the answer may run in a check at least; more where the book's own code takes long.

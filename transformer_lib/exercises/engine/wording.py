@@ -2,6 +2,7 @@
 
 import inspect
 import linecache
+import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -193,8 +194,9 @@ def told(answer: Any) -> str:
 
 def distance(bound: Bound, measured: Mapping[str, Any]) -> str:
     """How far a goal is."""
-    value, away = measured_value(measured[bound.name]), measured_value(bound.away(measured))
-    return f"Measured: {bound.name} is {value}. It should be {bound.words}; that is {away} away."
+    value, away = measured_value(measured[bound.name]), bound.away(measured)
+    how_far = f"; that is {measured_value(away)} away" if math.isfinite(away) else ""
+    return f"Measured: {bound.name} is {value}. It should be {bound.words}{how_far}."
 
 
 def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
