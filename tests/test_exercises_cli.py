@@ -17,6 +17,7 @@ from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import __main__ as cli
 from transformer_lib.exercises import examine, exercises, find
 from transformer_lib.exercises.engine import progress, reading
+from transformer_lib.exercises.engine.report import as_text
 
 RIGHT = """
 def window_mask(length, width):
@@ -791,3 +792,19 @@ def test_a_notebook_kernel_gets_a_panel() -> None:
 
 def test_examine_is_what_a_page_can_use() -> None:
     assert examine(find("attention-shapes"), ...).verdict == "todo"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (
+            "Use {ref}`the wave <sec:waves>` {cite:p}`vaswani2017attention`, see {ref}`chap:positions`.",
+            "Use the wave, see “Positions”.",
+        ),
+        ("At $r = 0$, or $10^{43}$: `cost $5$`.", "At r = 0, or 10^43: `cost $5$`."),
+        ("Divide by $\\sqrt{d}$.", "Divide by $\\sqrt{d}$."),
+        ('`{"bias": False}`, `x`', '`{"bias": False}`, `x`'),
+    ],
+)
+def test_what_a_page_typesets_is_plain_in_a_terminal(source: str, shown: str) -> None:
+    assert as_text(source) == shown

@@ -15,7 +15,7 @@ from transformer_lib.exercises.engine import progress
 from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.judging import examine
 from transformer_lib.exercises.engine.printing import say
-from transformer_lib.exercises.engine.report import Report, marked_up, panel
+from transformer_lib.exercises.engine.report import Report, as_text, marked_up, panel
 
 __all__ = ["check", "examine", "exercises", "find", "hint", "of_chapter"]
 
@@ -82,7 +82,7 @@ def hint(name: str) -> None:
     exercise = find(name)
     number = _hints_shown.get(name, 0) % len(exercise.hints)
     _hints_shown[name] = number + 1
-    _show(Hint(f"Hint {number + 1} of {len(exercise.hints)}", exercise.hints[number]))
+    _show(Hint(f"Hint {number + 1} of {len(exercise.hints)}", as_text(exercise.hints[number])))
 
 
 class Hint:

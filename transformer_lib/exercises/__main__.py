@@ -15,7 +15,6 @@ understood. The list, --show and --hint ask for no check: 0.
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -31,7 +30,7 @@ from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.keys import keys
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.reading import Answer
-from transformer_lib.exercises.engine.report import Report
+from transformer_lib.exercises.engine.report import Report, as_text
 from transformer_lib.exercises.engine.watching import Watch
 
 #: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
@@ -316,7 +315,7 @@ def _times(places: Sequence[str]) -> dict[Path, int]:
 
 def _show(exercise: Exercise, places: Sequence[str]) -> int:
     say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
-    say(_plain(exercise.task))
+    say(as_text(exercise.task))
     name = f"{CHAPTERS[exercise.chapter].file}.ipynb"
     book = next((path for path in reading.find_files(places) if path.name == name), None)
     if book is not None:
@@ -332,13 +331,6 @@ def _show(exercise: Exercise, places: Sequence[str]) -> int:
     return 0
 
 
-def _plain(task: str) -> str:
-    """A task without the page's references and citations."""
-    task = re.sub(r" ?\{cite:p\}`[^`]*`", "", task)
-    named = re.sub(r"\{\w+(?::\w+)?\}`([^`<]+?) ?<[^`]*>`", r"\1", task)
-    return re.sub(r"\{ref\}`chap:(\w+)`", lambda found: f"“{CHAPTERS[found[1]].title}”", named)
-
-
 def _show_chapter(chapter: Chapter) -> int:
     say(f"{chapter.number}. {chapter.title} ({chapter.key})")
     for exercise in of_chapter(chapter.key):
@@ -350,7 +342,7 @@ def _hint(exercise: Exercise, number: Sequence[str]) -> int:
     wanted = number[0] if number else "1"
     if len(number) > 1 or not wanted.isdigit() or not 1 <= int(wanted) <= len(exercise.hints):
         raise ValueError(f"{exercise.id} has the hints 1 to {len(exercise.hints)}; you asked for {' '.join(number)}")
-    say(f"Hint {wanted} of {len(exercise.hints)}: {exercise.hints[int(wanted) - 1]}")
+    say(f"Hint {wanted} of {len(exercise.hints)}: {as_text(exercise.hints[int(wanted) - 1])}")
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from transformer_lib.chapters import CHAPTERS
+
 Verdict = Literal[
     "todo",  # not attempted yet
     "unfinished",  # begun, with a part that is missing
@@ -119,6 +121,16 @@ def panel(content: str, color: str) -> str:
         f"border-left:.3rem solid {color};background:{color}1a;padding:.4rem .8rem;margin:.2rem 0;border-radius:.2rem"
     )
     return f'<div class="exercise-report" role="status" style="{style}">{content}</div>'
+
+
+def as_text(source: str) -> str:
+    """What a page's source says where nothing typesets it: without references, citations and the signs of formulas."""
+    text = re.sub(r" ?\{cite:p\}`[^`]*`", "", source)
+    text = re.sub(r"\{\w+(?::\w+)?\}`([^`<]+?) ?<[^`]*>`", r"\1", text)
+    text = re.sub(r"\{ref\}`chap:(\w+)`", lambda found: f"“{CHAPTERS[found[1]].title}”", text)
+    pieces = re.split(r"(`[^`]*`)", text)  # every other one is code
+    pieces[::2] = (re.sub(r"\$([^$\\]+)\$", lambda formula: re.sub("[{}]", "", formula[1]), one) for one in pieces[::2])
+    return "".join(pieces)
 
 
 def marked_up(text: str) -> str:

@@ -20,7 +20,7 @@ from transformer_lib.exercises.engine.comparing import SHOWN, Difference, kind
 from transformer_lib.exercises.engine.exercise import Bound, Case, Complaint, Exercise, Implement
 from transformer_lib.exercises.engine.laws import Broken
 from transformer_lib.exercises.engine.recognizing import Recognition
-from transformer_lib.exercises.engine.report import Report, Verdict
+from transformer_lib.exercises.engine.report import Report, Verdict, as_text
 from transformer_lib.exercises.engine.running import Call, Outcome, names_of, size, text_of
 
 _LIBRARY = Path(__file__).parents[2]
@@ -48,7 +48,8 @@ def report(exercise: Exercise, verdict: Verdict, *says: str, **more: Any) -> Rep
 def named(exercise: Exercise, found: Recognition, law: Broken | None = None, printed: str = "") -> Report:
     """The report on a misconception, as certain as it is."""
     see = passage(exercise, found.mistake.see)
-    says = found.mistake.says if found.sure else f"This looks like: {found.mistake.says}"
+    says = as_text(found.mistake.says)
+    says = says if found.sure else f"This looks like: {says}"
     more = {"printed": printed, "law": law.law if law else ""}
     return report(exercise, "mistake", says, *([law.says] if law else []), see=see, mistake=found.mistake.name, **more)
 
