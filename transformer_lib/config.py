@@ -75,5 +75,5 @@ class StackConfig:
 
     @property
     def head_width(self) -> int:
-        """Width of a head: ``d_head``, or what follows for it."""
+        """The width of a head, ``d_head`` or what follows for it."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head

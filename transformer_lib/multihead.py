@@ -16,7 +16,7 @@ from transformer_lib.attention import attention, fused_attention
 from transformer_lib.checks import check_heads, check_real, check_shape
 from transformer_lib.positions import Rotation
 
-#: Looks at the attention weights of a call, or returns others to take their place.
+# Looks at the attention weights of a call, or returns others to take their place.
 Observer = Callable[[Tensor], Tensor | None]
 
 

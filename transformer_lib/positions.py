@@ -494,7 +494,7 @@ class PositionScheme:
         """Return the scheme that is meant.
 
         Args:
-            given: a scheme; the name of one, for its defaults; what :func:`dataclasses.asdict` made of one; or ``None``
+            given: a scheme; the name of one, for its defaults; what ``dataclasses.asdict`` made of one; or ``None``
                 for no positions.
 
         Raises:

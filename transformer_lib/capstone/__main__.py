@@ -26,7 +26,7 @@ from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import examine
 from transformer_lib.exercises.engine import isolation
 from transformer_lib.exercises.engine.exercise import Exercise
-from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.printing import command, say
 from transformer_lib.exercises.engine.report import Report
 
 #: How long the learner's files may take to be imported, and a model to be run beside the book's, in seconds.
@@ -65,25 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hint.add_argument("number", nargs="?", type=int, default=1, metavar="NUMBER")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)  # all that is computed is small
-    try:
-        if chosen.command == "new":
-            status = _new(Path(chosen.folder))
-        elif chosen.command == "hint":
-            status = _hint(_part(chosen.part), chosen.number)
-        else:
-            status = _check(*_asked(chosen.what))
-        if sys.stdout is not None:  # which it is where the shell has closed it
-            sys.stdout.flush()  # here, and not at the interpreter's end, a reader that has gone is noticed
-        return status
-    except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
-        return 141
-    except (ValueError, OSError) as error:
-        say(error, error=True)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return command(lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.command == "new":
+        return _new(Path(chosen.folder))
+    if chosen.command == "hint":
+        return _hint(_part(chosen.part), chosen.number)
+    return _check(*_asked(chosen.what))
 
 
 def _part(name: str) -> Exercise:

@@ -28,7 +28,7 @@ from transformer_lib.exercises import exercises, find, of_chapter
 from transformer_lib.exercises.engine import isolation, judging, progress, reading, wording
 from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.keys import keys
-from transformer_lib.exercises.engine.printing import say
+from transformer_lib.exercises.engine.printing import command, say
 from transformer_lib.exercises.engine.reading import Answer
 from transformer_lib.exercises.engine.report import Report, as_text
 from transformer_lib.exercises.engine.watching import Watch
@@ -67,20 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.what and (chosen.show or chosen.hint):
         parser.error("--show and --hint check nothing: leave out " + " ".join(chosen.what))
-    try:
-        status = _run(chosen)
-        if sys.stdout is not None:  # which it is where the shell has closed it
-            sys.stdout.flush()  # here, and not at the interpreter's end, a reader that has gone is noticed
-        return status
-    except BrokenPipeError:  # the reader, for instance `head`, has seen enough
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
-        return 141
-    except (ValueError, OSError) as error:
-        say(error, error=True)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return command(lambda: _run(chosen))
 
 
 def _run(chosen: argparse.Namespace) -> int:
