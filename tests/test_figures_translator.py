@@ -20,7 +20,7 @@ from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized,
 from transformer_lib.data.tokens import NOTES
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import TranslatorFigure
-from transformer_lib.widgets.figure import source
+from transformer_lib.widgets.figure import source, style
 from transformer_lib.widgets.translator import PIECE, packed, write_scripts
 
 SENTENCES = [
@@ -186,6 +186,7 @@ def bare_page(folder: Path, figure: TranslatorFigure) -> Path:
     path = folder / "page.html"
     path.write_text(
         f"""<!doctype html><html lang="en" data-content_root="./"><meta charset="utf-8"><title>A figure</title>
+        <style>{style()}</style>
         <div class="figure-place" data-model="figure-1"></div>
         <script type="application/vnd.jupyter.widget-state+json">{stored}</script><script>{loader}</script></html>""",
         encoding="utf-8",

@@ -459,6 +459,8 @@ class PositionScheme:
     """
 
     #: The schemes that there are, by their names.
+    #:
+    #: :meta hide-value:
     known: ClassVar[dict[str, type["PositionScheme"]]] = {}
 
     name: str = field(init=False, repr=False)  # a field, so that it is stored with the others
