@@ -173,15 +173,13 @@ class ShowForms(SphinxPostTransform):
             form[0] += tag("label", button, tag("span", *item[0].children))
 
     def lead(self, pointer: nodes.reference, exercise: Exercise) -> None:
-        chapter, _, heading = pointer.attributes.pop("see").partition(": ")
-        if chapter not in CHAPTERS:
-            chapter, heading = exercise.chapter, f"{chapter}{_}{heading}"
-        page = f"chapters/{CHAPTERS[chapter].file}"
-        for entry in self.env.tocs[page].findall(nodes.reference):
-            if entry.astext() == heading:
-                pointer["refuri"] = self.app.builder.get_relative_uri(self.env.docname, page) + entry["anchorname"]
-                return
-        logger.warning("%s: the chapter %s has no heading %r", exercise.id, chapter, heading, location=pointer)
+        label = f"sec:{pointer.attributes.pop('see')}"
+        labels = self.env.domains["std"].data["labels"]
+        if label in labels:
+            page, anchor, _ = labels[label]
+            pointer["refuri"] = f"{self.app.builder.get_relative_uri(self.env.docname, page)}#{anchor}"
+        else:
+            logger.warning("%s: the book has no label %r", exercise.id, label, location=pointer)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

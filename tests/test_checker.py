@@ -418,7 +418,7 @@ def _inputs(draw: Draw) -> Iterator[Case]:
 LAYER = Implement(
     id="layer", chapter="scaled", title="A layer", level="easy", minutes=1, task="", hints=("a", "b"), reference=Scaled,
     probe=_run, stages=(Stage("for two tokens", _inputs, gradients=True),),
-    mistakes=(Mistake("unscaled", Unscaled, "You forgot the scale.", "One query, by hand"),),
+    mistakes=(Mistake("unscaled", Unscaled, "You forgot the scale.", "scaled-one-query"),),
 )  # fmt: skip
 
 
@@ -556,7 +556,7 @@ def test_what_is_kept_from_call_to_call_is_noticed() -> None:
 def test_predictions() -> None:
     shape = Predict(id="p", chapter="why", title="", level="easy", minutes=1, task="", hints=("a", "b"),
                     reference=lambda: torch.zeros(2, 5).shape, expects="a tuple of two sizes",
-                    mistakes=(Mistake("turned", (5, 2), "Turned.", "x"),))  # fmt: skip
+                    mistakes=(Mistake("turned", (5, 2), "Turned.", "scaled-masks"),))  # fmt: skip
     assert examine(shape, (2, 5)).verdict == "passed"
     assert examine(shape, torch.Size([2, 5])).verdict == "passed"
     assert examine(shape, [2, 5]).verdict == "passed"
@@ -570,7 +570,7 @@ def test_predictions() -> None:
     assert [examine(number, x).verdict for x in (0.5, 0.505, 0.52, np.float32(0.5), torch.tensor(0.5))] == [
         "passed", "passed", "differs", "passed", "passed"]  # fmt: skip
     letter = replace(
-        shape, reference=lambda: "b", options={"a": "x", "b": "y"}, mistakes=(Mistake("a", "a", "No.", "x"),)
+        shape, reference=lambda: "b", options={"a": "x", "b": "y"}, mistakes=(Mistake("a", "a", "No.", "scaled-masks"),)
     )
     assert [examine(letter, x).verdict for x in ("b", " B ", "a", "c", 2)] == [
         "passed",
@@ -587,8 +587,8 @@ def test_goals() -> None:
             raise Complaint("it is no whole number")
         return {"size": answer, "score": answer / 7}
 
-    goals = (Goal("at most 9", "size <= 9", "Too large.", "x", lambda: 10),
-             Goal("above 0.5", lambda m: m["score"] > 0.5, "Too low.", "x", lambda: 1))  # fmt: skip
+    goals = (Goal("at most 9", "size <= 9", "Too large.", "scaled-masks", lambda: 10),
+             Goal("above 0.5", lambda m: m["score"] > 0.5, "Too low.", "scaled-masks", lambda: 1))  # fmt: skip
     explore = Explore(id="e", chapter="why", title="", level="easy", minutes=1, task="", hints=("a", "b"),
                       measure=measure, goals=goals, expects="a whole number", seconds=1.0)  # fmt: skip
     assert examine(explore, 5).verdict == "passed"
@@ -617,7 +617,7 @@ def test_an_experiment_is_told_what_moved(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("met", ["loss", "loss < much", "<= 3", "loss =< 3"])
 def test_a_goal_that_is_none_is_refused(met: str) -> None:
     with pytest.raises(ValueError, match="a goal is a name, one of <=, >="):
-        Goal("", met, "", "x", lambda: 1)
+        Goal("", met, "", "scaled-masks", lambda: 1)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_a_goal_that_is_none_is_refused(met: str) -> None:
      ("a b > 1000", 2000, True, 0.0), ("a b == 4", 3, False, 1.0)],
 )  # fmt: skip
 def test_goals_as_data(met: str, value: float, reached: bool, away: float) -> None:
-    goal = Goal("", met, "", "x", lambda: 1)
+    goal = Goal("", met, "", "scaled-masks", lambda: 1)
     assert goal.reached({"a b": value}) == reached
     assert goal.bound is not None
     assert goal.bound.away({"a b": value}) == pytest.approx(away)

@@ -18,6 +18,7 @@ from transformer_lib.exercises import examine, exercises
 from transformer_lib.exercises.__main__ import main
 from transformer_lib.exercises.engine import reading
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Explore, Implement, Predict
+from transformer_lib.exercises.engine.passages import PASSAGES
 
 ALL = list(exercises().values())
 each = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: f"{exercise.chapter}-{exercise.id}")
@@ -91,16 +92,13 @@ def test_declaration_is_complete(exercise: Exercise) -> None:
 @each
 def test_pointers_lead_to_what_was_read_before(exercise: Exercise) -> None:
     for see in [mistake.see for mistake in exercise.mistakes] + [goal.see for goal in getattr(exercise, "goals", ())]:
-        chapter, _, heading = see.partition(": ")
-        if chapter not in CHAPTERS:
-            chapter, heading = exercise.chapter, see
-        order = list(CHAPTERS)
+        assert see in PASSAGES, f"no heading has the label sec:{see}"
+        chapter, order = PASSAGES[see].chapter, list(CHAPTERS)
         assert order.index(chapter) <= order.index(exercise.chapter)
-        whole = text(NOTEBOOKS[order.index(chapter)])
-        found = re.search(rf"^#+ {re.escape(heading)}$", whole, re.M)
-        assert found, f"no heading {heading!r} in the chapter {chapter}"
         if chapter == exercise.chapter:
-            assert found.start() < whole.index(f":label: ex-{exercise.id}\n"), f"{heading!r} comes after the exercise"
+            whole = text(NOTEBOOKS[order.index(chapter)])
+            at = whole.index(f"(sec:{see})=\n")
+            assert at < whole.index(f":label: ex-{exercise.id}\n"), f"{see!r} comes after the exercise"
 
 
 # ---- The pages.

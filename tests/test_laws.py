@@ -182,7 +182,7 @@ def test_a_broken_law_is_told(toy: Implement, answer: Any, law: str, says: str) 
 
 
 def test_a_partial_agreement_looks_like_a_mistake() -> None:
-    flipped = Mistake("flipped", lambda x: causal(x.flip(-2)), "You turned it.", "One query, by hand")
+    flipped = Mistake("flipped", lambda x: causal(x.flip(-2)), "You turned it.", "scaled-one-query")
     toy = exercise(causal, _sequences, flipped)
     assert examine(toy, flipped.wrong, isolated=False).says == ("You turned it.",)
 
@@ -203,7 +203,7 @@ def test_numbers_lists_and_arrays_are_recognized_too() -> None:
         yield case("three and four more")
         yield case("a")
 
-    off = Mistake("off", lambda text: [n - 1 for n in counted(text)], "One less.", "One query, by hand")
+    off = Mistake("off", lambda text: [n - 1 for n in counted(text)], "One less.", "scaled-one-query")
     toy = exercise(counted, cases, off)
 
     def almost(text: str) -> list[int]:

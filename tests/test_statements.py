@@ -2,7 +2,7 @@
 
 import ast
 import shutil
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import nbformat
@@ -14,6 +14,7 @@ from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import of_chapter
 from transformer_lib.exercises.engine import reading
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Predict
+from transformer_lib.exercises.engine.passages import PASSAGES
 
 WRITTEN = [key for key in CHAPTERS if (ROOT / f"transformer_lib/exercises/chapters/{key}.md").exists()]
 
@@ -22,6 +23,23 @@ WRITTEN = [key for key in CHAPTERS if (ROOT / f"transformer_lib/exercises/chapte
 def test_a_notebook_says_what_is_declared(chapter: str, tmp_path: Path) -> None:
     copy = Path(shutil.copy(notebook(chapter), tmp_path))
     assert not statements.renew(copy, of_chapter(chapter)), "run python -m tools.statements"
+
+
+def test_passages_are_those_of_the_book() -> None:
+    assert {label: astuple(found) for label, found in PASSAGES.items()} == statements.passages(), (
+        "run python -m tools.statements"
+    )
+
+
+def test_a_label_names_one_heading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "chapters", tmp_path / "chapters")
+    monkeypatch.setattr(statements, "ROOT", tmp_path)
+    path = tmp_path / "chapters" / notebook("self").name
+    cells = nbformat.read(path, 4)
+    cells.cells.append(nbformat.v4.new_markdown_cell("(sec:scaled-masks)=\n## Another heading · *deeper*"))
+    nbformat.write(cells, path)
+    with pytest.raises(ValueError, match="sec:scaled-masks: 'Masks: what may be seen' and 'Another heading'"):
+        statements.passages()
 
 
 @pytest.mark.parametrize("chapter", WRITTEN)

@@ -1,4 +1,4 @@
-"""Write into the notebooks what the exercises' declarations say: statements, stubs, and the beginning of solutions.
+"""Write into the notebooks what the exercises' declarations say, and for the reports where the book has which passage.
 
     python -m tools.statements                 # every chapter
     python -m tools.statements chapters/02*    # one
@@ -7,10 +7,14 @@ An exercise is declared once, in ``transformer_lib/exercises/chapters/``. Its st
 solution are copies, which this renews. An exercise that a notebook does not have yet is put behind the one that is
 declared before it; move it to where it belongs. What a solution shows, and what a stub gives beside the signature, is
 the notebook's own and stays. Where code has changed, run ``python -m tools.outputs`` next.
+
+Reports point to passages of the book by labels. Which heading has which label is kept in
+``transformer_lib/exercises/engine/passages.json``.
 """
 
 import argparse
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -23,9 +27,11 @@ from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import of_chapter
 from transformer_lib.exercises.engine.declared import last_name
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Predict
+from transformer_lib.exercises.engine.passages import FILE as PASSAGES
 
 START = "```{{solution-start}} ex-{}\n"
 END = "```{solution-end}\n```"
+_LABELED = re.compile(r"^\(sec:(.+)\)=\n#+ (.+?)(?: · \*\w+\*)?$", re.M)  # a level may stand behind a heading
 
 
 def main() -> None:
@@ -36,6 +42,27 @@ def main() -> None:
         path = ROOT / "chapters" / f"{chapter.file}.ipynb"
         if not chosen or path in chosen:
             print(f"{path.name}: {'written' if renew(path, of_chapter(chapter.key)) else 'unchanged'}")
+    lines = [f"{json.dumps(label)}: {json.dumps(found, ensure_ascii=False)}" for label, found in passages().items()]
+    table = "{\n" + ",\n".join(lines) + "\n}\n"
+    if table != PASSAGES.read_text(encoding="utf-8"):
+        PASSAGES.write_text(table, encoding="utf-8")
+        print(f"{PASSAGES.name}: written")
+
+
+def passages() -> dict[str, tuple[str, str]]:
+    """Each label of a section, without ``sec:``, with its chapter's key and its heading.
+
+    Raises:
+        ValueError: two headings have one label.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for chapter in CHAPTERS.values():
+        for cell in nbformat.read(ROOT / "chapters" / f"{chapter.file}.ipynb", as_version=4).cells:
+            for label, heading in _LABELED.findall(cell.source) if cell.cell_type == "markdown" else ():
+                if label in found:
+                    raise ValueError(f"two headings have the label sec:{label}: {found[label][1]!r} and {heading!r}")
+                found[label] = chapter.key, heading
+    return found
 
 
 def renew(path: Path, exercises: list[Exercise]) -> bool:

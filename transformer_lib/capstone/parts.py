@@ -286,7 +286,7 @@ def _translated(answer: Any, draw: Draw) -> Mapping[str, Any]:
     return {"your model writes": shipped.decode(rows[0].tolist()), "first divergence": where or "none"}
 
 
-_PASSAGE = "translator: Try it"
+_PASSAGE = "translator-try-it"
 _SENTENCE = Goal(
     PORTUGUESE,
     lambda measured: measured["your model writes"] == PORTUGUESE,

@@ -290,7 +290,7 @@ EXERCISES = read(
                     "whole sentences right >= 0.9",
                     "Your model does not translate well enough when it writes alone. Is it trained long enough, and "
                     "does it read right words often enough?",
-                    "Three decoders",
+                    "decoder-three",
                     lambda: lambda source, reads: torch.zeros(*reads.shape, _test_pairs()[2]),
                 ),
                 Goal(
@@ -298,7 +298,7 @@ EXERCISES = read(
                     "right after a wrong word >= 0.8",
                     "Your model translates well, and is thrown off by a wrong word in what it reads. What has it never "
                     "met in training?",
-                    "Teacher forcing",
+                    "decoder-teacher-forcing",
                     lambda: _by_heart,
                 ),
             ),

@@ -276,7 +276,7 @@ EXERCISES = read(
                     lambda measured: min(share for name, share in measured.items() if "question" in name) > 0.95,
                     "At least one question is answered badly. Is there a softmax for each? And was the model trained "
                     "to the end?",
-                    "A task with two questions",
+                    "multihead-task",
                     lambda: _Oracle(2, 3_936),
                 ),
                 Goal(
@@ -284,7 +284,7 @@ EXERCISES = read(
                     "parameters <= 4000",
                     "All questions are answered, at a high price. Which of your choices added parameters, and did the "
                     "task need it?",
-                    "A task with two questions",
+                    "multihead-task",
                     lambda: _Oracle(3, 7_344),
                 ),
             ),

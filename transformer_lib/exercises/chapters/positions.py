@@ -297,7 +297,7 @@ EXERCISES = read(
                     "16 tokens fill every bucket",
                     "of them never seen == 0",
                     "At least one bucket is never seen in training, and keeps the zero that it started with.",
-                    "Why knowing distances is not enough",
+                    "positions-not-enough",
                     lambda: (32, 128),
                 ),
                 Goal(
@@ -305,14 +305,14 @@ EXERCISES = read(
                     "accuracy at places 8 to 15 > 0.95",
                     "The task is not learned any more, not even at the lengths of training. Which distances share a "
                     "bucket with the one that counts?",
-                    "Relative bias: a number for each distance",
+                    "positions-relative",
                     lambda: (4, 4),
                 ),
                 Goal(
                     "at most 6 buckets",
                     "buckets <= 6",
                     "It works, with more buckets than needed. Which of them does *three back* have no use for?",
-                    "Five schemes on trial",
+                    "positions-trial",
                     lambda: (16, 16),
                 ),
             ),

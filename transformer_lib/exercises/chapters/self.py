@@ -245,7 +245,7 @@ EXERCISES = read(
                     "accuracy on long clauses >= 0.9",
                     "Without que in the second layer, this model cannot answer. It has to be trained without it, too: "
                     "a model that learned to use the messenger falls when it is silenced.",
-                    "Attention is not yet an explanation",
+                    "self-explanation",
                     _Untrained,
                 ),
             ),

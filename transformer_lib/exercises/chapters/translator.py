@@ -260,7 +260,7 @@ EXERCISES = read(
                     "at most 100 batches",
                     "batches <= 100",
                     "Anybody can do better with more batches; `accumulate` counts too. Here the budget is fixed.",
-                    "Less than a minute",
+                    "translator-first-training",
                     lambda: Recipe(steps=200, peak_rate=1e-3, warmup=50),
                 ),
                 Goal(
@@ -268,7 +268,7 @@ EXERCISES = read(
                     "loss <= 5.0",
                     "The model has learned hardly anything. With steps too small it gets nowhere, with steps too large "
                     "it is thrown about. Look at both sides.",
-                    "The schedule",
+                    "translator-schedule",
                     lambda: Recipe(steps=100, peak_rate=1e-3, warmup=50),
                 ),
                 Goal(
@@ -276,7 +276,7 @@ EXERCISES = read(
                     "loss <= 4.1",
                     "That is already much better than the first recipe. There are more fields than one: the peak, the "
                     "schedule, the warm-up, the smoothing.",
-                    "The schedule",
+                    "translator-schedule",
                     lambda: Recipe(steps=100, peak_rate=1e-2, warmup=10),
                 ),
             ),

@@ -14,15 +14,15 @@ A chapter's file ``chapters/KEY.md`` looks like this::
         return torch.ones(length, length, dtype=torch.bool).tril().triu(1 - width)
     ```
 
-    ## one-too-many (Masks: what may be seen)
+    ## one-too-many (scaled-masks)
     - `triu(1 - width)` → `triu(-width)`
     Your window is one key too wide: `width` counts the query's own position too.
 
-A mistake's heading names it, and then the passage that clears it up. Where edits would be hard to read, its whole code
-stands in a block of its own. A prediction's solution computes it and keeps it under the last name that it assigns; its
-mistake may also be the value alone, ``= `(2, 3)` ``. What it expects stands in a line that begins with ``=``; the
-choices of a multiple choice stand in lines of their own, ``a) text``. The code that is given in *debug* stands like a
-mistake, under ``## given``. What must be Python, such as inputs, probes and experiments, stands in
+A mistake's heading names it, and then the label of the passage that clears it up. Where edits would be hard to read,
+its whole code stands in a block of its own. A prediction's solution computes it and keeps it under the last name that
+it assigns; its mistake may also be the value alone, ``= `(2, 3)` ``. What it expects stands in a line that begins with
+``=``; the choices of a multiple choice stand in lines of their own, ``a) text``. The code that is given in *debug*
+stands like a mistake, under ``## given``. What must be Python, such as inputs, probes and experiments, stands in
 ``chapters/KEY.py``.
 """
 

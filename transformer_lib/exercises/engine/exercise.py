@@ -100,8 +100,7 @@ class Mistake:
         name: a short slug, unique within its exercise.
         wrong: the wrong answer: a function or class as a learner would write it, or a value for *predict*.
         says: what the learner did and why it misleads, in the second person, without the right answer.
-        see: the heading of the passage that clears it up; ``"chapter: heading"`` in an earlier chapter, the chapter by
-            its key.
+        see: the label of the passage that clears it up, in this chapter or an earlier one; without ``sec:``.
     """
 
     name: str

@@ -19,6 +19,7 @@ from transformer_lib.exercises.engine import isolation
 from transformer_lib.exercises.engine.comparing import SHOWN, Difference, kind
 from transformer_lib.exercises.engine.exercise import Bound, Case, Complaint, Exercise, Implement
 from transformer_lib.exercises.engine.laws import Broken
+from transformer_lib.exercises.engine.passages import PASSAGES
 from transformer_lib.exercises.engine.recognizing import Recognition
 from transformer_lib.exercises.engine.report import Report, Verdict, as_text
 from transformer_lib.exercises.engine.running import Call, Outcome, names_of, size, text_of
@@ -34,10 +35,10 @@ NOT_YET = "Not attempted yet."
 
 def passage(exercise: Exercise, see: str) -> str:
     """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
-    chapter, _, heading = see.partition(": ")
-    if chapter in CHAPTERS and chapter != exercise.chapter:
-        return f"“{heading}” in the chapter “{CHAPTERS[chapter].title}”"
-    return f"“{heading if chapter in CHAPTERS else see}”"
+    found = PASSAGES[see]
+    if found.chapter != exercise.chapter:
+        return f"“{found.heading}” in the chapter “{CHAPTERS[found.chapter].title}”"
+    return f"“{found.heading}”"
 
 
 def report(exercise: Exercise, verdict: Verdict, *says: str, **more: Any) -> Report:
