@@ -145,7 +145,13 @@ def test_a_session_is_carried_into_a_fresh_process(tmp_path: Path, monkeypatch: 
         id="e", chapter="why", title="", level="easy", minutes=1, task="", hints=("a", "b"), expects="a model",
         measure=lambda answer, draw: {"sum": answer.inner.weight.sum().item()},
         goals=(
-            Goal("the same", lambda found: math.isclose(found["sum"], weight, rel_tol=1e-6), "", "scaled-roles", lambda: 1),
+            Goal(
+                "the same",
+                lambda found: math.isclose(found["sum"], weight, rel_tol=1e-6),
+                "",
+                "scaled-roles",
+                lambda: 1,
+            ),
         ),
     )  # fmt: skip
     report = examine(explore, held["trained"], fork=False)
