@@ -592,7 +592,7 @@ def test_goals() -> None:
     explore = Explore(id="e", chapter="why", title="", level="easy", minutes=1, task="", hints=("a", "b"),
                       measure=measure, goals=goals, expects="a whole number", seconds=1.0)  # fmt: skip
     assert examine(explore, 5).verdict == "passed"
-    assert examine(explore, 12).says == ("Too large.", "Measured: size is 12. It should be at most 9; that is 3 away.")
+    assert examine(explore, 12).says == ("Too large.", "Measured: size is 12. It should be at most 9. That is 3 away.")
     assert examine(explore, 2).shown == "✓ at most 9\n✗ above 0.5\nmeasured: size 2, score 0.2857"
     assert examine(explore, "five").says == ("Answer with a whole number: it is no whole number.",)
     assert examine(explore, ...).verdict == "todo"

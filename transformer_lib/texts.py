@@ -31,6 +31,11 @@ def text(sentence: str, /, **holes: object) -> str:
     return _table.get(sentence, sentence).format(**holes)
 
 
+def translated(sentence: str) -> str:
+    """A sentence that is kept as data, such as a heading or a hint, in the reader's language; it has no holes."""
+    return _table.get(sentence, sentence)
+
+
 def table() -> Mapping[str, str]:
     """The sentences of the language that is spoken now, by their English ones; empty for English."""
     return dict(_table)

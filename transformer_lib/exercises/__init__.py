@@ -16,6 +16,7 @@ from transformer_lib.exercises.engine.exercise import Exercise
 from transformer_lib.exercises.engine.judging import examine
 from transformer_lib.exercises.engine.printing import say
 from transformer_lib.exercises.engine.report import Report, as_text, marked_up, panel
+from transformer_lib.texts import text, translated
 
 __all__ = ["check", "examine", "exercises", "find", "hint", "of_chapter"]
 
@@ -52,10 +53,15 @@ def find(name: str) -> Exercise:
 
     known = exercises()
     if not isinstance(name, str):
-        raise ValueError(f'the exercise\'s name comes first, as text: check("…", …); got {type(name).__name__}')
+        raise ValueError(
+            text('the exercise\'s name comes first, as text: check("…", …); got {given}', given=type(name).__name__)
+        )
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        raise ValueError(f"there is no exercise {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        if not near:
+            raise ValueError(text("there is no exercise {name!r}", name=name))
+        near_ones = text(" or ").join(near)
+        raise ValueError(text("there is no exercise {name!r}; did you mean {near}?", name=name, near=near_ones))
     return known[name]
 
 
@@ -82,20 +88,21 @@ def hint(name: str) -> None:
     exercise = find(name)
     number = _hints_shown.get(name, 0) % len(exercise.hints)
     _hints_shown[name] = number + 1
-    _show(Hint(f"Hint {number + 1} of {len(exercise.hints)}", as_text(exercise.hints[number])))
+    head = text("Hint {number} of {total}", number=number + 1, total=len(exercise.hints))
+    _show(Hint(head, as_text(translated(exercise.hints[number]))))
 
 
 class Hint:
     """One hint, as a panel or as text."""
 
-    def __init__(self, head: str, text: str):
-        self.head, self.text = head, text
+    def __init__(self, head: str, body: str):
+        self.head, self.body = head, body
 
     def __repr__(self) -> str:
-        return f"{self.head}: {self.text}"
+        return f"{self.head}: {self.body}"
 
     def _repr_html_(self) -> str:
-        return panel(f"<strong>{self.head}</strong><br>{marked_up(self.text)}", "#0067a3")
+        return panel(f"<strong>{self.head}</strong><br>{marked_up(self.body)}", "#0067a3")
 
 
 def _show(thing: Report | Hint) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transformer_lib.texts import text
+
 What = Literal["type", "length", "shape", "dtype", "nan", "value"]
 #: Tensors of up to this many numbers are shown whole.
 SHOWN = 40
@@ -29,54 +31,69 @@ class Difference:
     shown: str = ""
 
 
-def difference(expected: Any, given: Any, atol: float = 1e-9, name: str = "the result") -> Difference | None:
+def difference(expected: Any, given: Any, atol: float = 1e-9, name: str | None = None) -> Difference | None:
     """The first difference between two results, or ``None`` where they are equal.
 
     Lists and tuples count as alike, and so do Python's and PyTorch's single numbers. A tensor must have the same shape
     and dtype; its numbers may be off by ``atol`` in float64 and by 1e-5 in narrower types, relative or absolute.
     """
+    name = name or text("the result")
     if isinstance(expected, Tensor):
         return _tensors(expected, given, atol, name)
     if isinstance(expected, np.ndarray):
         if not isinstance(given, np.ndarray):
-            return Difference("type", f"{name} should be a NumPy array; yours is {kind(given)}")
+            return Difference(
+                "type", text("{name} should be a NumPy array; yours is {given}", name=name, given=kind(given))
+            )
         return _tensors(torch.from_numpy(expected), torch.from_numpy(np.ascontiguousarray(given)), atol, name)
     if isinstance(expected, Mapping):
         if not isinstance(given, Mapping):
-            return Difference("type", f"{name} should be a dictionary; yours is {kind(given)}")
+            return Difference(
+                "type", text("{name} should be a dictionary; yours is {given}", name=name, given=kind(given))
+            )
         if set(expected) != set(given):
-            says = f"{name} should have the keys {sorted(map(str, expected))}; yours has {sorted(map(str, given))}"
+            keys = {"wanted": sorted(map(str, expected)), "given": sorted(map(str, given))}
+            says = text("{name} should have the keys {wanted}; yours has {given}", name=name, **keys)
             return Difference("length", says)
         pairs = ((_part(name, key), expected[key], given[key]) for key in expected)
         return _first(pairs, atol)
     if isinstance(expected, list | tuple):
         if not isinstance(given, list | tuple):
-            return Difference("type", f"{name} should be {kind(expected)}; yours is {kind(given)}")
+            return Difference("type", _kinds(expected, given, name))
         if len(expected) != len(given):
-            says = f"{name} should have {len(expected)} parts; yours has {len(given)}"
+            says = text(
+                "{name} should have {wanted} parts; yours has {given}",
+                name=name,
+                wanted=len(expected),
+                given=len(given),
+            )
             return Difference("length", says, _beside(repr(expected), repr(given)))
         pairs = ((_part(name, i), *pair) for i, pair in enumerate(zip(expected, given, strict=True)))
         return _first(pairs, atol)
     if isinstance(expected, bool | np.bool_):
         single = given.item() if isinstance(given, Tensor) and given.ndim == 0 else given
         if not isinstance(single, bool | np.bool_):
-            return Difference("type", f"{name} should be True or False; yours is {kind(given)}")
+            return Difference(
+                "type", text("{name} should be True or False; yours is {given}", name=name, given=kind(given))
+            )
         return None if bool(expected) == bool(single) else _plain(expected, single, name)
     if isinstance(expected, numbers.Number):
         single = given.item() if isinstance(given, Tensor | np.generic) and given.ndim == 0 else given
         if isinstance(single, bool) or not isinstance(single, numbers.Number):
-            return Difference("type", f"{name} should be a number; yours is {kind(given)}")
+            return Difference("type", text("{name} should be a number; yours is {given}", name=name, given=kind(given)))
         pair = torch.tensor([expected, single], dtype=torch.float64)
         if pair[1].isnan() and not pair[0].isnan():
-            return Difference("nan", f"{name} is nan, “not a number”", _beside(f"{expected:.6g}", "nan"))
+            return Difference(
+                "nan", text("{name} is nan, “not a number”", name=name), _beside(f"{expected:.6g}", "nan")
+            )
         # A single number may have passed through float32.
         loose = max(atol, 1e-5 if isinstance(given, Tensor) and given.dtype != torch.float64 else atol)
         same = torch.isclose(pair[1], pair[0], rtol=loose, atol=loose, equal_nan=True)
         return None if same else _plain(expected, single, name)
     if type(expected) is not type(given) and not (expected is None or isinstance(expected, type(given))):
-        return Difference("type", f"{name} should be {kind(expected)}; yours is {kind(given)}")
+        return Difference("type", _kinds(expected, given, name))
     if expected is None and given is not None:
-        return Difference("type", f"{name} should be None; yours is {kind(given)}")
+        return Difference("type", text("{name} should be None; yours is {given}", name=name, given=kind(given)))
     return None if expected == given else _plain(expected, given, name)
 
 
@@ -85,17 +102,23 @@ def kind(thing: Any) -> str:
     if thing is None:
         return "None"
     if isinstance(thing, Tensor):
-        return f"a tensor of shape {tuple(thing.shape)}"
+        return text("a tensor of shape {shape}", shape=tuple(thing.shape))
     if isinstance(thing, np.ndarray):
-        return f"a NumPy array of shape {thing.shape}"
+        return text("a NumPy array of shape {shape}", shape=thing.shape)
     if isinstance(thing, list | tuple):
-        return f"a {type(thing).__name__} of {len(thing)}"
+        if isinstance(thing, list):
+            return text("a list of {n}", n=len(thing))
+        return text("a tuple of {n}", n=len(thing))
     if isinstance(thing, nn.Module):
-        return f"a module, {type(thing).__name__}"
+        return text("a module, {name}", name=type(thing).__name__)
     if callable(thing):
-        return "a function" if not isinstance(thing, type) else "a class"
+        return text("a class") if isinstance(thing, type) else text("a function")
     name = type(thing).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return text("an {name}", name=name) if name[0] in "aeiou" else text("a {name}", name=name)
+
+
+def _kinds(expected: Any, given: Any, name: str) -> str:
+    return text("{name} should be {wanted}; yours is {given}", name=name, wanted=kind(expected), given=kind(given))
 
 
 def _first(pairs: Any, atol: float) -> Difference | None:
@@ -107,11 +130,11 @@ def _first(pairs: Any, atol: float) -> Difference | None:
 
 
 def _part(name: str, key: object) -> str:
-    return f"{name.removeprefix('the ')}[{key!r}]"
+    return f"{text('result') if name == text('the result') else name}[{key!r}]"
 
 
 def _plain(expected: Any, given: Any, name: str) -> Difference:
-    return Difference("value", f"{name} differs", _beside(_short(expected), _short(given)))
+    return Difference("value", text("{name} differs", name=name), _beside(_short(expected), _short(given)))
 
 
 def _short(thing: Any) -> str:
@@ -119,28 +142,40 @@ def _short(thing: Any) -> str:
 
 
 def _beside(expected: str, given: str) -> str:
-    return f"expected: {expected[:400]}\ngiven:    {given[:400]}"
+    return _lines((text("expected:"), expected[:400]), (text("given:"), given[:400]))
+
+
+def _lines(*pairs: tuple[str, str]) -> str:
+    """A line a pair, what follows in one column."""
+    width = max(len(head) for head, _ in pairs)
+    return "\n".join(f"{head:<{width}} {what}" for head, what in pairs)
 
 
 def _tensors(expected: Tensor, given: Any, atol: float, name: str) -> Difference | None:
     if not isinstance(given, Tensor):
-        return Difference("type", f"{name} should be a tensor; yours is {kind(given)}")
+        return Difference("type", text("{name} should be a tensor; yours is {given}", name=name, given=kind(given)))
     if expected.shape != given.shape:
-        says = f"{name} should have the shape {tuple(expected.shape)}; yours has {tuple(given.shape)}"
+        shapes = {"wanted": tuple(expected.shape), "given": tuple(given.shape)}
+        says = text("{name} should have the shape {wanted}; yours has {given}", name=name, **shapes)
         return Difference("shape", says)
     if expected.dtype != given.dtype:
-        return Difference("dtype", f"{name} should be of type {expected.dtype}; yours is {given.dtype}")
+        dtypes = {"wanted": expected.dtype, "given": given.dtype}
+        return Difference("dtype", text("{name} should be of type {wanted}; yours is {given}", name=name, **dtypes))
     expected, given = expected.detach().cpu(), given.detach().cpu()
     if given.is_floating_point():
         wrong_nan = given.isnan() & ~expected.isnan()
         if wrong_nan.any():
-            says = f"{name} holds nan, “not a number”"
+            says = text("{name} holds nan, “not a number”", name=name)
             return Difference("nan", says, _table(expected, given, wrong_nan))
         loose = atol if expected.dtype == torch.float64 else max(atol, 1e-5)
         same = torch.isclose(given, expected, rtol=loose, atol=loose, equal_nan=True)
     else:
         same = given == expected
-    return None if bool(same.all()) else Difference("value", f"{name} differs", _table(expected, given, ~same))
+    return (
+        None
+        if bool(same.all())
+        else Difference("value", text("{name} differs", name=name), _table(expected, given, ~same))
+    )
 
 
 def _table(expected: Tensor, given: Tensor, wrong: Tensor) -> str:
@@ -159,18 +194,19 @@ def _table(expected: Tensor, given: Tensor, wrong: Tensor) -> str:
     digits = 3 if _number(pair[0]) != _number(pair[1]) else 9
     left = [[_number(x, digits) for x in rows_expected[i][columns]] for i in rows]
     right = [[_number(x, digits) for x in rows_given[i][columns]] for i in rows]
-    width = max(len(text) for line in left + right for text in line)
+    width = max(len(cell) for line in left + right for cell in line)
     marked = column - (columns.start or 0)
 
-    def line(texts: list[str], here: bool) -> str:
+    def line(cells: list[str], here: bool) -> str:
         return "".join(
-            f"[{text:>{width}}]" if here and j == marked else f" {text:>{width}} " for j, text in enumerate(texts)
+            f"[{cell:>{width}}]" if here and j == marked else f" {cell:>{width}} " for j, cell in enumerate(cells)
         )
 
     place = f"[{', '.join(map(str, first))}]"
-    head = f"{'expected':<{len(line(left[0], False))}}   given        first difference at {place}"
+    wide = max(len(line(left[0], False)), len(text("expected")))
+    head = f"{text('expected'):<{wide}}   {text('given')}        {text('first difference at {place}', place=place)}"
     body = [
-        f"{line(left[n], i == row)}   {line(right[n], i == row)}{'   ◀' if i == row else ''}"
+        f"{line(left[n], i == row):<{wide}}   {line(right[n], i == row)}{'   ◀' if i == row else ''}"
         for n, i in enumerate(rows)
     ]
     return "\n".join([head, *body])

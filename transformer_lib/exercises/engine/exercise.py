@@ -109,14 +109,10 @@ class Mistake:
     see: str
 
 
-#: How a measured value and a number may be related, and how that is said.
-_RELATIONS: Mapping[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "<=": (operator.le, "at most"),
-    ">=": (operator.ge, "at least"),
-    "<": (operator.lt, "less than"),
-    ">": (operator.gt, "more than"),
-    "==": (operator.eq, "exactly"),
-}
+#: How a measured value and a number may be related.
+_RELATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "==": operator.eq,
+}  # fmt: skip
 _BOUND = re.compile(r"(.+?) (<=|>=|==|<|>) (-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -128,15 +124,10 @@ class Bound:
     relation: str
     value: float
 
-    @property
-    def words(self) -> str:
-        """The relation in words, with the number."""
-        return f"{_RELATIONS[self.relation][1]} {self.value:,.12g}"
-
     def away(self, measured: Mapping[str, Any]) -> float:
         """How far the measured value is from the bound; 0 where it is reached."""
         value = measured[self.name]
-        return 0.0 if _RELATIONS[self.relation][0](value, self.value) else abs(float(value) - self.value)
+        return 0.0 if _RELATIONS[self.relation](value, self.value) else abs(float(value) - self.value)
 
 
 @dataclass(frozen=True)
@@ -176,7 +167,7 @@ class Goal:
         """Whether what was measured reaches it."""
         if (bound := self.bound) is not None:
             found = bound.name in measured  # what went too far is not measured any more
-            return found and bool(_RELATIONS[bound.relation][0](measured[bound.name], bound.value))
+            return found and bool(_RELATIONS[bound.relation](measured[bound.name], bound.value))
         assert callable(self.met)
         return bool(self.met(measured))
 

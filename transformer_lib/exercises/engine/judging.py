@@ -1,6 +1,7 @@
 """Judge an answer: run it beside the reference, compare, and say which mistake it is."""
 
 import contextlib
+import functools
 import inspect
 import time
 import warnings
@@ -40,6 +41,7 @@ from transformer_lib.exercises.engine.running import (
     text_of,
 )
 from transformer_lib.exercises.engine.watching import READY_MADE, Watch
+from transformer_lib.texts import text, translated
 
 #: How many times as long as the book's code an answer may run, beside the exercise's own least time.
 TIMES = 10
@@ -72,9 +74,10 @@ def examine(
     found = ended.value if ended.value is not None else wording.stopped(exercise, ended)
     if not ended.within:
         return found
-    note = (
-        "This was checked within your session, because it could not be carried into a process of its own "
-        f"({wording.shortened(ended.within)}). What your code changes there stays changed."
+    note = text(
+        "This was checked within your session, because it could not be carried into a process of its own ({why}). "
+        "What your code changes there stays changed.",
+        why=wording.shortened(ended.within),
     )
     return replace(found, note=note)
 
@@ -91,7 +94,7 @@ def _is_data(answer: Any, depth: int = 4) -> bool:
 def judged(exercise: Exercise, answer: Any, mark: isolation.Mark, seed: int = 0) -> Report:
     """Check an answer in place. See :func:`examine`; ``mark`` is called before each step."""
     if answer is None or answer is ...:
-        return wording.report(exercise, "todo", wording.NOT_YET)
+        return wording.not_yet(exercise)
     with _plain_surroundings():
         try:
             if isinstance(exercise, Predict):
@@ -101,7 +104,8 @@ def judged(exercise: Exercise, answer: Any, mark: isolation.Mark, seed: int = 0)
         except MemoryError:
             return wording.memory(exercise)
         except Exception as error:  # for instance of a result whose == raises
-            return wording.report(exercise, "type", f"What you give cannot be compared: {wording.told_error(error)}")
+            says = text("What you give cannot be compared: {error}", error=wording.told_error(error))
+            return wording.report(exercise, "type", says)
 
 
 @contextlib.contextmanager
@@ -122,17 +126,19 @@ def _predict(exercise: Predict, answer: Any) -> Report:
     expected, given = _plain(exercise.reference()), _plain(answer)
     if exercise.options and (not isinstance(given, str) or given not in exercise.options):
         letters = ", ".join(f'"{letter}"' for letter in exercise.options)
-        return wording.report(exercise, "type", f"Answer with one of {letters}; you gave {wording.told(answer)}.")
+        says = text("Answer with one of {letters}; you gave {answer}.", letters=letters, answer=wording.told(answer))
+        return wording.report(exercise, "type", says)
     if _alike(expected, given, exercise.atol):
-        return wording.report(exercise, "passed", "Right. The book computed the same.")
+        return wording.report(exercise, "passed", text("Right. The book computed the same."))
     for mistake in exercise.mistakes:
         wrong = mistake.wrong() if callable(mistake.wrong) else mistake.wrong
         if _alike(_plain(wrong), given, exercise.atol):
             return wording.named(exercise, Recognition(mistake, sure=True))
-    found = difference(expected, given, exercise.atol, "your answer")
+    found = difference(expected, given, exercise.atol, text("your answer"))
     if found is not None and found.what in ("type", "length", "dtype", "shape"):
-        return wording.report(exercise, "type", f"Answer with {exercise.expects}; you gave {wording.told(answer)}.")
-    says = f'Not this: you gave {wording.told(answer)}. `hint("{exercise.id}")` helps.'
+        holes = {"expects": translated(exercise.expects), "answer": wording.told(answer)}
+        return wording.report(exercise, "type", text("Answer with {expects}; you gave {answer}.", **holes))
+    says = text('Not this: you gave {answer}. `hint("{id}")` helps.', answer=wording.told(answer), id=exercise.id)
     return wording.report(exercise, "differs", says)
 
 
@@ -162,7 +168,7 @@ def _alike(expected: Any, given: Any, atol: float) -> bool:
 
 
 def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) -> Report:
-    mark("what your answer achieves", exercise.seconds)
+    mark(text("what your answer achieves"), exercise.seconds)
     watch = Watch((), ())
     try:
         with watch.watching():
@@ -172,17 +178,22 @@ def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) ->
             return wording.not_finished(exercise, error, answer)
         return wording.raised(exercise, error, watch.printed)
     except Complaint as complaint:
-        return wording.report(exercise, "type", f"Answer with {exercise.expects}: {complaint}.", printed=watch.printed)
+        says = text("Answer with {expects}: {complaint}.", expects=translated(exercise.expects), complaint=complaint)
+        return wording.report(exercise, "type", says, printed=watch.printed)
     except Exception as error:
         if is_memory(error):
             return wording.memory(exercise)
         return wording.raised(exercise, error, watch.printed)
     found = {name: value for name, value in measured.items() if isinstance(value, int | float)}
     reached = [goal.reached(measured) for goal in exercise.goals]
+    values = ", ".join(f"{translated(name)} {wording.measured_value(value)}" for name, value in measured.items())
     shown = "\n".join(
         [
-            *(f"{'✓' if met else '✗'} {goal.text}" for met, goal in zip(reached, exercise.goals, strict=True)),
-            "measured: " + ", ".join(f"{name} {wording.measured_value(value)}" for name, value in measured.items()),
+            *(
+                f"{'✓' if met else '✗'} {translated(goal.text)}"
+                for met, goal in zip(reached, exercise.goals, strict=True)
+            ),
+            text("measured: {values}", values=values),
         ]
     )
     for number, (met, goal) in enumerate(zip(reached, exercise.goals, strict=True)):
@@ -190,15 +201,18 @@ def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) ->
             see = wording.passage(exercise, goal.see)
             far = [wording.distance(goal.bound, measured)] if goal.bound else []
             more = {"see": see, "shown": shown, "printed": watch.printed, "mistake": f"goal {number + 1}"}
-            return replace(wording.report(exercise, "goal", goal.says, *far, **more), measured=found)
-    says = "Every goal is reached."
+            return replace(wording.report(exercise, "goal", translated(goal.says), *far, **more), measured=found)
+    says = text("Every goal is reached.")
     return replace(wording.report(exercise, "passed", says, shown=shown, printed=watch.printed), measured=found)
 
 
 def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark) -> Report:
     if not callable(answer) or isinstance(answer, nn.Module):
-        wanted = "the class itself" if isinstance(exercise.reference, type) else "the function itself"
-        return wording.report(exercise, "signature", f"Hand in {wanted}, not what it returns; you gave {kind(answer)}.")
+        if isinstance(exercise.reference, type):
+            says = text("Hand in the class itself, not what it returns; you gave {answer}.", answer=kind(answer))
+        else:
+            says = text("Hand in the function itself, not what it returns; you gave {answer}.", answer=kind(answer))
+        return wording.report(exercise, "signature", says)
     if misfit := _misfit(exercise, answer):
         return wording.report(exercise, "signature", misfit)
 
@@ -211,7 +225,7 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
     mark("", limit)
     with watch.watching():
         for one in calls:
-            mark(one.stage)
+            mark(translated(one.stage))
             given.append(outcome_of(exercise, answer, one))
             error = given[-1].error
             if isinstance(error, NotImplementedError) and not error.args:
@@ -229,7 +243,7 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         if len(given) == len(calls) and all(
             a.versus(g, exercise.atol) is None for a, g in zip(as_given, given, strict=True)
         ):
-            says = f"{wording.NOT_YET} The code still does what it did when it was given to you."
+            says = text("Not attempted yet. The code still does what it did when it was given to you.")
             return wording.report(exercise, "todo", says)
     mistake = recognized(exercise, calls, right, given, wrong) if wrong else None
     if mistake is not None:
@@ -238,11 +252,12 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
     if is_memory(given[-1].error):
         return wording.memory(exercise)
     if isinstance(given[-1].error, RecursionError):
-        says = "Your code calls itself without end. Where should it stop?"
+        says = text("Your code calls itself without end. Where should it stop?")
         return wording.report(exercise, "recursion", says, printed=printed)
     if watch.ready_made:
         names = ", ".join(f"`{name}`" for name in watch.ready_made)
-        return wording.report(exercise, "ready-made", f"Your code calls {names}. Here you build that yourself.")
+        says = text("Your code calls {names}. Here you build that yourself.", names=names)
+        return wording.report(exercise, "ready-made", says)
     if again and all(one is None or one.what in ("value", "nan") for one in found[:1]):
         return wording.report(exercise, "random", again, printed=printed)
     for r, outcome in zip(right, given, strict=False):
@@ -250,21 +265,25 @@ def _implement(exercise: Implement, answer: Any, seed: int, mark: isolation.Mark
         late = outcome.error is None and difference(r.result, outcome.result, exercise.atol) is None
         late = late and r.versus(outcome, exercise.atol) is not None
         if outcome.changed and ("inplace operation" in text_of(outcome.error) or late):
-            says = f"Your code changes its input `{outcome.changed}`, which the gradient still needs."
+            says = text("Your code changes its input `{name}`, which the gradient still needs.", name=outcome.changed)
             return wording.report(exercise, "input", says, printed=printed)
     if wrong:
         law = _law(exercise, answer, calls, right, given, wrong)
         return wording.unknown(exercise, calls, right, given, wrong, found, law, printed)
     if changed := next((g.changed for g, r in zip(given, right, strict=True) if g.changed and not r.changed), ""):
-        says = f"The result is right, but your code changes its input `{changed}`, which its caller may still need."
+        says = text(
+            "The result is right, but your code changes its input `{name}`, which its caller may still need.",
+            name=changed,
+        )
         return wording.report(exercise, "input", says, printed=printed)
     if watch.seeds:
-        says = (
-            f"The result is right, but your code touches the global random numbers of {', '.join(watch.seeds)}. Every "
-            "later random number of the program depends on that. Use a generator of your own."
+        says = text(
+            "The result is right, but your code touches the global random numbers of {whose}. Every later random "
+            "number of the program depends on that. Use a generator of your own.",
+            whose=", ".join(watch.seeds),
         )
         return wording.report(exercise, "seed", says, printed=printed)
-    mark("its time", 4 * limit)
+    mark(text("its time"), 4 * limit)
     return wording.report(exercise, "passed", *_proved(exercise, calls, answer), printed=printed)
 
 
@@ -276,11 +295,11 @@ def _again(exercise: Implement, answer: Any, calls: list[Call], given: list[Outc
         if before.error is not None or before.versus(later, exercise.atol) is None:
             continue
         if later.versus(outcome_of(exercise, answer, calls[number]), exercise.atol) is None:
-            return (
+            return text(
                 "Called again with the same input later, your code gives another result. It keeps something "
                 "from one call to the next."
             )
-        return "Called twice with the same input, your code gives two different results."
+        return text("Called twice with the same input, your code gives two different results.")
     return ""
 
 
@@ -311,18 +330,29 @@ def _misfit(exercise: Implement, answer: Any) -> str:
             signature.bind(*one.case.args, **one.case.kwargs)
         except TypeError as error:
             names = ", ".join(names_of(exercise, one.case))
-            return f"Your function cannot be called as the task says, with ({names}): {error}."
+            return text(
+                "Your function cannot be called as the task says, with ({names}): {error}.", names=names, error=error
+            )
     return ""
 
 
 def _proved(exercise: Implement, calls: list[Call], answer: Any) -> list[str]:
     """What a right answer has shown, and how its time compares."""
-    dtypes = " and ".join(str(dtype).removeprefix("torch.") for dtype in exercise.dtypes)
-    stages = "; ".join(dict.fromkeys(stage.name for stage in exercise.stages))
-    gradients = ", gradients too" if any(stage.gradients for stage in exercise.stages) else ""
-    typed = f" in {dtypes}" if any(isinstance(x, Tensor) and x.is_floating_point() for one in calls
-                                   for x in leaves([one.case.args, one.case.kwargs])) else ""  # fmt: skip
-    says = [f"Equal to the book's code on {len(calls)} inputs{typed}{gradients}: {stages}."]
+    holes = {
+        "n": len(calls),
+        "stages": "; ".join(dict.fromkeys(translated(stage.name) for stage in exercise.stages)),
+        "dtypes": functools.reduce(
+            lambda one, other: text("{one} and {other}", one=one, other=other),
+            (str(dtype).removeprefix("torch.") for dtype in exercise.dtypes),
+        ),
+    }
+    inputs = (x for one in calls for x in leaves([one.case.args, one.case.kwargs]))
+    if not any(isinstance(x, Tensor) and x.is_floating_point() for x in inputs):
+        says = [text("Equal to the book's code on {n} inputs: {stages}.", n=holes["n"], stages=holes["stages"])]
+    elif any(stage.gradients for stage in exercise.stages):
+        says = [text("Equal to the book's code on {n} inputs in {dtypes}, gradients too: {stages}.", **holes)]
+    else:
+        says = [text("Equal to the book's code on {n} inputs in {dtypes}: {stages}.", **holes)]
 
     def seconds(function: Any) -> float:
         start = time.perf_counter()
@@ -333,5 +363,5 @@ def _proved(exercise: Implement, calls: list[Call], answer: Any) -> list[str]:
     with Watch((), ()).watching():
         times = [(seconds(answer), seconds(exercise.reference)) for _ in range(3)]
     ours, books = (min(pair[i] for pair in times) for i in (0, 1))
-    says.append(f"It took {ours / books:.1f} times as long as the book's ({1000 * ours:.0f} ms).")
-    return says
+    times_as_long = {"times": ours / books, "ms": 1000 * ours}
+    return [*says, text("It took {times:.1f} times as long as the book's ({ms:.0f} ms).", **times_as_long)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transformer_lib.chapters import CHAPTERS
+from transformer_lib.texts import text, translated
 
 Verdict = Literal[
     "todo",  # not attempted yet
@@ -86,29 +87,29 @@ class Report:
     def __repr__(self) -> str:
         lines = [f"{self.mark} {self.title}", *self.says]
         if self.see:
-            lines.append(f"See {self.see}.")
+            lines.append(text("See {passage}.", passage=self.see))
         if self.shown:
             lines += ["", *self.shown.splitlines()]
         if self.printed:
-            lines += ["", "Your code printed:", *self.printed.splitlines()]
+            lines += ["", text("Your code printed:"), *self.printed.splitlines()]
         if self.note:
             lines += ["", self.note]
         return "\n".join([lines[0], *(f"  {line}".rstrip() for line in lines[1:])])
 
     def _repr_html_(self) -> str:
         color = _LOOKS.get(self.verdict, _FAILED)[1]
-        says = [*self.says, *([f"See {self.see}."] if self.see else [])]
+        says = [*self.says, *([text("See {passage}.", passage=self.see)] if self.see else [])]
         head = f"<strong>{self.mark} {html.escape(self.title)}</strong>"
         if self.verdict == "todo" and not self.note:
             return panel(f"{head} · {marked_up(' '.join(self.says))}", color)
         pieces = [head]
-        pieces += [f'<p style="margin:.2rem 0">{marked_up(text)}</p>' for text in says]
-        for head, text in (("", self.shown), ("Your code printed:", self.printed)):
-            if text:
+        pieces += [f'<p style="margin:.2rem 0">{marked_up(paragraph)}</p>' for paragraph in says]
+        for head, lines in (("", self.shown), (text("Your code printed:"), self.printed)):
+            if lines:
                 pieces.append(f"<p style='margin:.2rem 0'>{head}</p>" if head else "")
                 pieces.append(
                     '<pre style="margin:.3rem 0;padding:.3rem .5rem;overflow-x:auto;background:transparent;'
-                    f'color:inherit" tabindex="0">{html.escape(text)}</pre>'
+                    f'color:inherit" tabindex="0">{html.escape(lines)}</pre>'
                 )
         if self.note:
             pieces.append(f'<p style="margin:.2rem 0"><small>{html.escape(self.note)}</small></p>')
@@ -125,14 +126,14 @@ def panel(content: str, color: str) -> str:
 
 def as_text(source: str) -> str:
     """What a page's source says where nothing typesets it: without references, citations and the signs of formulas."""
-    text = re.sub(r" ?\{cite:p\}`[^`]*`", "", source)
-    text = re.sub(r"\{\w+(?::\w+)?\}`([^`<]+?) ?<[^`]*>`", r"\1", text)
-    text = re.sub(r"\{ref\}`chap:(\w+)`", lambda found: f"“{CHAPTERS[found[1]].title}”", text)
-    pieces = re.split(r"(`[^`]*`)", text)  # every other one is code
+    plain = re.sub(r" ?\{cite:p\}`[^`]*`", "", source)
+    plain = re.sub(r"\{\w+(?::\w+)?\}`([^`<]+?) ?<[^`]*>`", r"\1", plain)
+    plain = re.sub(r"\{ref\}`chap:(\w+)`", lambda found: f"“{translated(CHAPTERS[found[1]].title)}”", plain)
+    pieces = re.split(r"(`[^`]*`)", plain)  # every other one is code
     pieces[::2] = (re.sub(r"\$([^$\\]+)\$", lambda formula: re.sub("[{}]", "", formula[1]), one) for one in pieces[::2])
     return "".join(pieces)
 
 
-def marked_up(text: str) -> str:
+def marked_up(plain: str) -> str:
     """Plain text as HTML, its `code` marked."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(plain, quote=False))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transformer_lib.exercises.engine.comparing import Difference, difference
 from transformer_lib.exercises.engine.exercise import Case, Draw, Implement, call
+from transformer_lib.texts import text
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Outcome:
         """The first difference of another outcome from this one."""
         if self.error is not None or other.error is not None:
             same = _signature(self.error) == _signature(other.error)
-            return None if same else Difference("type", "one of the two raises an exception")
+            return None if same else Difference("type", text("one of the two raises an exception"))
         found = difference(self.result, other.result, atol)
         if found is None and self.gradients is not None:
             for name, gradient in self.gradients.items():
                 given = (other.gradients or {}).get(name)
                 if given is None and gradient is not None:
-                    return Difference("type", f"no gradient reaches `{name}`; the result is cut off from it")
+                    says = text("no gradient reaches `{name}`; the result is cut off from it", name=name)
+                    return Difference("type", says)
                 # Sums of many rounded products: a little looser than the results themselves.
-                found = found or difference(gradient, given, 10 * atol, f"the gradient of {name}")
+                found = found or difference(gradient, given, 10 * atol, text("the gradient of {name}", name=name))
         return found
 
 
@@ -154,7 +156,7 @@ def names_of(exercise: Implement, one: Case) -> list[str]:
         parameters = []
     if exercise.probe is not call:
         parameters = parameters[1:]
-    numbered = [*parameters, *(f"argument {i + 1}" for i in range(len(parameters), len(one.args)))]
+    numbered = [*parameters, *(text("argument {n}", n=i + 1) for i in range(len(parameters), len(one.args)))]
     return [*numbered[: len(one.args)], *one.kwargs]
 
 

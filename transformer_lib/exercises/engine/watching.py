@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 import transformer_lib as lib
 from transformer_lib import decoder, encoder
+from transformer_lib.texts import text
 
 #: What an answer may not call unless its exercise allows it: PyTorch's attention and stacks, and the library's.
 READY_MADE: tuple[Any, ...] = (
@@ -82,7 +83,7 @@ class Watch:
         """What was printed, shortened."""
         lines = self._output.getvalue().splitlines()
         cut = [line[:200] for line in lines[:10]]
-        return "\n".join([*cut, f"… and {len(lines) - 10} lines more"] if len(lines) > 10 else cut)
+        return "\n".join([*cut, text("… and {n} lines more", n=len(lines) - 10)] if len(lines) > 10 else cut)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -104,7 +105,7 @@ class Watch:
                 allowed_depth -= 1
 
         def no_input(prompt: object = "") -> str:
-            raise RuntimeError("a check cannot answer input()")
+            raise RuntimeError(text("a check cannot answer input()"))
 
         watch, old_input = self, builtins.input
 

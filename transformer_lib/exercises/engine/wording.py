@@ -23,6 +23,7 @@ from transformer_lib.exercises.engine.passages import PASSAGES
 from transformer_lib.exercises.engine.recognizing import Recognition
 from transformer_lib.exercises.engine.report import Report, Verdict, as_text
 from transformer_lib.exercises.engine.running import Call, Outcome, names_of, size, text_of
+from transformer_lib.texts import text, translated
 
 _LIBRARY = Path(__file__).parents[2]
 
@@ -30,59 +31,64 @@ _LIBRARY = Path(__file__).parents[2]
 _TORCH = Path(torch.__file__).parent
 
 
-NOT_YET = "Not attempted yet."
+def not_yet(exercise: Exercise) -> Report:
+    """The report where nothing was attempted."""
+    return report(exercise, "todo", text("Not attempted yet."))
 
 
 def passage(exercise: Exercise, see: str) -> str:
     """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
     found = PASSAGES[see]
     if found.chapter != exercise.chapter:
-        return f"“{found.heading}” in the chapter “{CHAPTERS[found.chapter].title}”"
-    return f"“{found.heading}”"
+        titles = {"heading": translated(found.heading), "title": translated(CHAPTERS[found.chapter].title)}
+        return text("“{heading}” in the chapter “{title}”", **titles)
+    return text("“{heading}”", heading=translated(found.heading))
 
 
 def report(exercise: Exercise, verdict: Verdict, *says: str, **more: Any) -> Report:
     """The report on an answer to this exercise."""
-    return Report(exercise.id, exercise.title, verdict, tuple(says), **more)
+    return Report(exercise.id, translated(exercise.title), verdict, tuple(says), **more)
 
 
 def named(exercise: Exercise, found: Recognition, law: Broken | None = None, printed: str = "") -> Report:
     """The report on a misconception, as certain as it is."""
     see = passage(exercise, found.mistake.see)
-    says = as_text(found.mistake.says)
-    says = says if found.sure else f"This looks like: {says}"
+    says = as_text(translated(found.mistake.says))
+    says = says if found.sure else text("This looks like: {mistake}", mistake=says)
     more = {"printed": printed, "law": law.law if law else ""}
     return report(exercise, "mistake", says, *([law.says] if law else []), see=see, mistake=found.mistake.name, **more)
 
 
 def memory(exercise: Exercise) -> Report:
     """The report where memory ran out."""
-    return report(
-        exercise, "memory", "Your code asks for more memory than a check may take. Which tensor is so large, and why?"
-    )
+    says = text("Your code asks for more memory than a check may take. Which tensor is so large, and why?")
+    return report(exercise, "memory", says)
 
 
 def stopped(exercise: Exercise, ended: isolation.Ended[Any]) -> Report:
     """What is to be said of code that did not return."""
-    while_ = f" while this was checked: {ended.reached}" if ended.reached else ""
-    if ended.how == "endless":
-        after = f"after {ended.limit:.3g} seconds of running time"
-        says = [f"Your code was stopped {after}{while_}. Is there a loop without end?"]
-        if ended.abandoned:
-            says.append("It could not be stopped, and goes on in the background: restart the kernel.")
-        return report(exercise, "endless", *says)
     if ended.how == "memory":
         return memory(exercise)
-    if ended.how == "swarm":
-        return report(exercise, "crashed", f"Your code begins one process after another{while_}.")
-    with_ = f", with {shortened(ended.reason)}" if ended.reason else ""
-    says = [f"Your code ended the whole process{while_}{with_}. Did it take too much memory, or call exit?"]
-    return report(exercise, "crashed", *says)
+    if ended.how == "endless":
+        says = [text("Your code was stopped after {n:.3g} seconds of running time.", n=ended.limit)]
+        says.append(text("Is there a loop without end?"))
+        if ended.abandoned:
+            says.append(text("It could not be stopped, and goes on in the background: restart the kernel."))
+    elif ended.how == "swarm":
+        says = [text("Your code begins one process after another.")]
+    elif ended.reason:
+        says = [text("Your code ended the whole process, with {reason}.", reason=shortened(ended.reason))]
+        says.append(text("Did it take too much memory, or call exit?"))
+    else:
+        says = [text("Your code ended the whole process. Did it take too much memory, or call exit?")]
+    if ended.reached:
+        says.append(text("This was being checked: {stage}.", stage=ended.reached))
+    return report(exercise, "endless" if ended.how == "endless" else "crashed", " ".join(says))
 
 
-def shortened(text: str) -> str:
+def shortened(words: str) -> str:
     """At most 200 signs of a text."""
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return words if len(words) <= 200 else f"{words[:200]}…"
 
 
 def not_finished(exercise: Exercise, error: NotImplementedError, answer: Any, stage: str = "") -> Report:
@@ -96,7 +102,7 @@ def not_finished(exercise: Exercise, error: NotImplementedError, answer: Any, st
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if not _is_ours(frame.f_code.co_filename)]
     if not frames:
-        return report(exercise, "todo", NOT_YET)
+        return not_yet(exercise)
     raising = frames[-1].f_code
     if inspect.isclass(answer):
         codes = [part.__code__ for part in vars(answer).values() if inspect.isfunction(part)]
@@ -104,10 +110,19 @@ def not_finished(exercise: Exercise, error: NotImplementedError, answer: Any, st
         codes = [frames[0].f_code]
     begun = raising not in codes or any(not _is_stub(code) for code in codes)
     if not begun and not stage:
-        return report(exercise, "todo", NOT_YET)
+        return not_yet(exercise)
     name = raising.co_qualname.rpartition("<locals>.")[2]
-    after = f", {stage}" if stage else ""
-    says = f"You have begun. What is still missing: `{name}` raises NotImplementedError{after}."
+    if not stage:
+        return report(
+            exercise,
+            "unfinished",
+            text("You have begun. What is still missing: `{name}` raises NotImplementedError.", name=name),
+        )
+    says = text(
+        "You have begun. What is still missing: `{name}` raises NotImplementedError, {stage}.",
+        name=name,
+        stage=translated(stage),
+    )
     return report(exercise, "unfinished", says)
 
 
@@ -124,12 +139,14 @@ def _is_ours(file: str) -> bool:
 
 def told_error(error: Exception) -> str:
     """An exception with the learner's line that it passed last."""
-    text = f"{type(error).__name__}: {text_of(error).strip().partition(chr(10))[0][:300]}".removesuffix(": ")
+    says = f"{type(error).__name__}: {text_of(error).strip().partition(chr(10))[0][:300]}".removesuffix(": ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not _is_ours(frame.filename):
             line = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
-            return f"{text} (line {frame.lineno}: `{line}`)" if line else f"{text} (line {frame.lineno})"
-    return text
+            if line:
+                return text("{error} (line {number}: `{line}`)", error=says, number=frame.lineno, line=line)
+            return text("{error} (line {number})", error=says, number=frame.lineno)
+    return says
 
 
 def raised(exercise: Exercise, error: Exception, printed: str) -> Report:
@@ -152,21 +169,37 @@ def unknown(
     number = min((n for n in wrong if calls[n].stage == stage), key=lambda n: (size(calls[n].case), n))
     one, different, error = calls[number], found[number], given[number].error
     assert different is not None
-    at = f"It fails {stage}" + ("" if wrong[0] < len(calls) // len(exercise.dtypes) else f", in {one.dtype}")
+    if wrong[0] < len(calls) // len(exercise.dtypes):
+        at = text("It fails {stage}", stage=translated(stage))
+    else:
+        at = text("It fails {stage}, in {dtype}", stage=translated(stage), dtype=one.dtype)
     shown = shown_input(exercise, one.case)
     if isinstance(error, Complaint):
         return report(exercise, "shape", f"{str(error)[0].upper()}{str(error)[1:]}.", printed=printed)
     if error is not None:
-        return replace(raised(exercise, error, printed), says=(f"{at}: {told_error(error)}",), shown=shown)
+        return replace(
+            raised(exercise, error, printed), says=(text("{at}: {error}", at=at, error=told_error(error)),), shown=shown
+        )
     if right[number].error is not None:
         wanted = right[number].error
-        says = f"{at}: a {type(wanted).__name__} should be raised, and your code returns {kind(given[number].result)}."
+        says = text(
+            "{at}: a {wanted} should be raised, and your code returns {given}.",
+            at=at,
+            wanted=type(wanted).__name__,
+            given=kind(given[number].result),
+        )
         return report(exercise, "type", says, shown=shown, printed=printed)
     shown = "\n".join(filter(None, [shown, different.shown]))
     verdict: Verdict = "differs" if different.what == "value" else different.what
     more = [law.says] if law else []
     return report(
-        exercise, verdict, f"{at}: {different.says}.", *more, shown=shown, printed=printed, law=law.law if law else ""
+        exercise,
+        verdict,
+        text("{at}: {what}.", at=at, what=different.says),
+        *more,
+        shown=shown,
+        printed=printed,
+        law=law.law if law else "",
     )
 
 
@@ -177,28 +210,43 @@ def shown_input(exercise: Implement, one: Case) -> str:
         if isinstance(argument, Tensor | np.ndarray):
             numbers = torch.as_tensor(argument)
             if numbers.numel() <= SHOWN // 2:
-                text = str([[round(x, 2) if isinstance(x, float) else x for x in row] if isinstance(row, list) else row
+                value = str([[round(x, 2) if isinstance(x, float) else x for x in row] if isinstance(row, list) else row
                             for row in numbers.tolist()] if numbers.ndim else numbers.item())  # fmt: skip
-                text = text if numbers.dtype != torch.bool else text.replace("True", "T").replace("False", "·")
+                value = value if numbers.dtype != torch.bool else value.replace("True", "T").replace("False", "·")
             else:
-                text = f"shape {tuple(numbers.shape)}"
+                value = text("shape {shape}", shape=tuple(numbers.shape))
         else:
-            text = repr(argument)[:100]
-        lines.append(f"{name} = {text}")
+            value = repr(argument)[:100]
+        lines.append(f"{name} = {value}")
     return "\n".join(lines)
 
 
 def told(answer: Any) -> str:
     """A prediction as it is repeated to who gave it."""
-    text = repr(answer)
-    return f"`{text}`" if len(text) <= 60 and "\n" not in text else kind(answer)
+    written = repr(answer)
+    return f"`{written}`" if len(written) <= 60 and "\n" not in written else kind(answer)
 
 
 def distance(bound: Bound, measured: Mapping[str, Any]) -> str:
     """How far a goal is."""
-    value, away = measured_value(measured[bound.name]), bound.away(measured)
-    how_far = f"; that is {measured_value(away)} away" if math.isfinite(away) else ""
-    return f"Measured: {bound.name} is {value}. It should be {bound.words}{how_far}."
+    holes = {"name": translated(bound.name), "value": measured_value(measured[bound.name])}
+    says = text("Measured: {name} is {value}.", **holes) + " " + _wanted(bound)
+    away = bound.away(measured)
+    return f"{says} {text('That is {far} away.', far=measured_value(away))}" if math.isfinite(away) else says
+
+
+def _wanted(bound: Bound) -> str:
+    match bound.relation:
+        case "<=":
+            return text("It should be at most {value:,.12g}.", value=bound.value)
+        case ">=":
+            return text("It should be at least {value:,.12g}.", value=bound.value)
+        case "<":
+            return text("It should be less than {value:,.12g}.", value=bound.value)
+        case ">":
+            return text("It should be more than {value:,.12g}.", value=bound.value)
+        case _:
+            return text("It should be exactly {value:,.12g}.", value=bound.value)
 
 
 def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -206,8 +254,12 @@ def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     both = {name: (before[name], value) for name, value in now.items() if name in before}
     if not both:
         return ""
-    changes = [f"{name} {measured_value(a)} → {measured_value(b)}" for name, (a, b) in both.items() if a != b]
-    return f"Since your last try: {', '.join(changes)}." if changes else "Nothing has moved since your last try."
+    changes = [
+        f"{translated(name)} {measured_value(a)} → {measured_value(b)}" for name, (a, b) in both.items() if a != b
+    ]
+    if not changes:
+        return text("Nothing has moved since your last try.")
+    return text("Since your last try: {changes}.", changes=", ".join(changes))
 
 
 def measured_value(value: Any) -> str:
