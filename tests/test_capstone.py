@@ -171,7 +171,7 @@ def test_new_touches_nothing_that_is_there(learner: Learner, monkeypatch: pytest
             raise OSError("no space left")
         return ""
 
-    monkeypatch.setattr(package, "_text", full)
+    monkeypatch.setattr(package, "_content", full)
     other = learner.folder / "deep" / "down"
     assert learner.runs("new", str(other))[0] == 2
     assert not other.parent.exists()

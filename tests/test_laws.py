@@ -141,7 +141,7 @@ def _noisy(x: Tensor) -> Tensor:
             MEANS,
             lambda x: causal(x.square()),
             "invariance",
-            "Twice as large numbers in `x` should double the result; it quadruples",
+            "With twice as large numbers in `x`, the right result doubles; yours quadruples",
         ),
         (MEANS, lambda x: torch.cat([causal(x)[..., :-1, :], causal(x)[..., -1:, :].sin()], -2), "invariance", ""),
         (MEANS, lambda x: causal(x) + x, "beside_inputs", "with `x` in it 1 times too much"),

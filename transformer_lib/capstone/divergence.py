@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.attention import causal_mask
+from transformer_lib.texts import text
 
 #: Numbers are alike up to this, absolute and relative: tables of positions are rounded to float32.
 TOLERANCE = 1e-5
@@ -64,25 +65,34 @@ def first_divergence(yours: nn.Module, books: nn.Module, *inputs: Tensor, **name
         if own is None:
             unused = unused or name
             continue
-        how = "is missing: it raises an exception" if own.output is None else _output(book.output, own.output)
+        how = text("is missing: it raises an exception") if own.output is None else _output(book.output, own.output)
         if not how:
             continue
-        skipped = f" Your {quoted(unused)} is never called." if unused and own.output is not None else ""
+        says = [text("{module}. Its output {how}.", module=quoted(name), how=how)]
         if begins:
-            for argument, value in book.inputs.items():
-                if argument in own.inputs and (other := _input(argument, value, own.inputs[argument])):
-                    owner = max((one for one in called if _holds(one, name)), key=len, default="")
-                    return (
-                        f"{quoted(name)}. Its output {how}. Already its argument `{argument}` {other}. All before it "
-                        f"is equal: look at what {quoted(owner)} does until it calls it.{skipped}"
-                    )
-            continue
-        inside = any(_holds(name, other) for other in called & shared)
-        equal = ", and so do the modules inside it" if inside and not unused and own.output is not None else ""
-        return (
-            f"{quoted(name)}. Its output {how}. It gets what the book's gets{equal}: the fault is in what it does "
-            f"itself.{skipped}"
-        )
+            given = (
+                (one, _input(one, value, own.inputs[one])) for one, value in book.inputs.items() if one in own.inputs
+            )
+            argument, other = next(((one, other) for one, other in given if other), ("", ""))
+            if not other:
+                continue
+            owner = max((one for one in called if _holds(one, name)), key=len, default="")
+            says += [
+                text("Already its argument `{argument}` {how}.", argument=argument, how=other),
+                text("All before it is equal: look at what {module} does until it calls it.", module=quoted(owner)),
+            ]
+        elif any(_holds(name, other) for other in called & shared) and not unused and own.output is not None:
+            says.append(
+                text(
+                    "It gets what the book's gets, and so do the modules inside it: the fault is in what it does "
+                    "itself."
+                )
+            )
+        else:
+            says.append(text("It gets what the book's gets: the fault is in what it does itself."))
+        if unused and own.output is not None:
+            says.append(text("Your {module} is never called.", module=quoted(unused)))
+        return " ".join(says)
     return ""
 
 
@@ -131,21 +141,30 @@ def _bound(module: nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
 def _input(name: str, book: Any, own: Any) -> str:
     """What one argument does that the book's does not; empty where it is equal, or means the same."""
     if not name.endswith("mask"):
-        return "is missing" if own is None and isinstance(book, Tensor) else _output(book, own)
+        return text("is missing") if own is None and isinstance(book, Tensor) else _output(book, own)
     right, given = (torch.tensor(True) if one is None else one for one in (book, own))
     if not isinstance(given, Tensor) or given.dtype != torch.bool:
-        return f"is {given.dtype if isinstance(given, Tensor) else type(given).__name__}, no boolean tensor"
+        sort = given.dtype if isinstance(given, Tensor) else type(given).__name__
+        return text("is {sort}, no boolean tensor", sort=sort)
     try:
         right, given = torch.broadcast_tensors(right, given)
     except RuntimeError:
-        return f"has the shape {tuple(given.shape)}, the book's {tuple(right.shape)}"
+        return _shapes(right, given)
     if bool((right == given).all()):
         return ""
     if own is None:
-        return "is missing, so that nothing is hidden"
+        return text("is missing, so that nothing is hidden")
     shown, hidden = int((given & ~right).sum()), int((right & ~given).sum())
-    told = {f"shows {shown} that should be hidden": shown, f"hides {hidden} that should be seen": hidden}
-    return ", and ".join(words for words, number in told.items() if number)
+    if shown and hidden:
+        both = {"shown": shown, "hidden": hidden}
+        return text("shows {shown} that should be hidden, and hides {hidden} that should be seen", **both)
+    if shown:
+        return text("shows {shown} that should be hidden", shown=shown)
+    return text("hides {hidden} that should be seen", hidden=hidden)
+
+
+def _shapes(book: Tensor, own: Tensor) -> str:
+    return text("has the shape {own}, the book's {book}", own=tuple(own.shape), book=tuple(book.shape))
 
 
 def _output(book: Any, own: Any) -> str:
@@ -155,23 +174,25 @@ def _output(book: Any, own: Any) -> str:
     if not isinstance(book, Tensor):
         return ""
     if not isinstance(own, Tensor):
-        return f"is of the type {type(own).__name__}, no tensor"
+        return text("is of the type {sort}, no tensor", sort=type(own).__name__)
     if book.shape != own.shape:
-        return f"has the shape {tuple(own.shape)}, the book's {tuple(book.shape)}"
+        return _shapes(book, own)
     book, own = book.double(), own.double()
     if own.isnan().any() and not book.isnan().any():
-        return "holds nan, “not a number”"
+        return text("holds nan, “not a number”")
     same = torch.isclose(own, book, rtol=TOLERANCE, atol=TOLERANCE)
     if bool(same.all()):
         return ""
     if factor := _factor(book, own):
-        return f"is {factor} times the book's"
-    differs = f"differs by up to {float((own - book).abs().max()):.3g}"
+        return text("is {factor} times the book's", factor=factor)
+    by = float((own - book).abs().max())
     wrong = (~same).any(-1) if same.ndim == 3 else same
     if bool(wrong.all()):
-        return f"{differs}, everywhere"
-    what = "tokens" if same.ndim == 3 else "places"
-    return f"{differs}, in {int(wrong.sum())} of {wrong.numel()} {what}, first at {wrong.nonzero()[0].tolist()}"
+        return text("differs by up to {by:.3g}, everywhere", by=by)
+    where = {"by": by, "n": int(wrong.sum()), "total": wrong.numel(), "first": wrong.nonzero()[0].tolist()}
+    if same.ndim == 3:
+        return text("differs by up to {by:.3g}, in {n} of {total} tokens, first at {first}", **where)
+    return text("differs by up to {by:.3g}, in {n} of {total} places, first at {first}", **where)
 
 
 def _factor(book: Tensor, own: Tensor) -> str:
@@ -184,9 +205,15 @@ def _factor(book: Tensor, own: Tensor) -> str:
     if abs(factor) < 1e-9 or bool(((ratios - factor).abs() > 1e-4 * abs(factor)).any()):
         return ""
     width = book.size(-1)
-    named = {"√width": math.sqrt(width), "1/√width": 1 / math.sqrt(width), "width": width, "1/width": 1 / width}
-    meant = [f" ({name}, {width} wide)" for name, value in named.items() if math.isclose(value, factor, rel_tol=1e-3)]
-    return f"{factor:.4g}{meant[0] if meant else ''}"
+    for name, value in (
+        (text("√width"), math.sqrt(width)),
+        (text("1/√width"), 1 / math.sqrt(width)),
+        (text("width"), width),
+        (text("1/width"), 1 / width),
+    ):
+        if math.isclose(value, factor, rel_tol=1e-3):
+            return text("{factor:.4g} ({name}, {width} wide)", factor=factor, name=name, width=width)
+    return f"{factor:.4g}"
 
 
 def _holds(outer: str, inner: str) -> bool:

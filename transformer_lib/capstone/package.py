@@ -13,6 +13,7 @@ from typing import Any
 import cloudpickle
 
 from transformer_lib.capstone.parts import FILES, PARTS, uses
+from transformer_lib.texts import text
 
 #: Under which name the package is imported here, whatever its folder is called.
 _NAME = "your_transformer"
@@ -50,16 +51,16 @@ def write(folder: Path, definitions: Mapping[str, str] | None = None) -> None:
         OSError: it cannot be written; then nothing is left behind.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already, and not empty; name a new folder")
-    texts = {"__init__.py": _START} | {file: _text(file, definitions or {}) for file in FILES}
+        raise FileExistsError(text("{folder} is there already, and not empty; name a new folder", folder=folder))
+    contents = {"__init__.py": _START} | {file: _content(file, definitions or {}) for file in FILES}
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
+        for name, content in contents.items():
             written.append(folder / name)
             with open(folder / name, "x", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
+                stream.write(content)
     except BaseException:
         with contextlib.suppress(OSError):
             for path in written:
@@ -69,7 +70,7 @@ def write(folder: Path, definitions: Mapping[str, str] | None = None) -> None:
         raise
 
 
-def _text(file: str, definitions: Mapping[str, str]) -> str:
+def _content(file: str, definitions: Mapping[str, str]) -> str:
     """A file's imports and its parts."""
     names = FILES[file]
     others = [name for part in PARTS if part.id in names for name in uses(part) if name not in names]
@@ -101,7 +102,11 @@ def load(folder: Path) -> dict[str, Piece]:
     """
     if not any((folder / file).is_file() for file in FILES):
         raise ValueError(
-            f"{folder} holds no package of yours; write one: python -m transformer_lib.capstone new FOLDER"
+            text(
+                "{folder} holds no package of yours; write one: {command}",
+                folder=folder,
+                command="python -m transformer_lib.capstone new FOLDER",
+            )
         )
     found: dict[str, Piece] = {}
     with _imported(folder):
@@ -110,18 +115,24 @@ def load(folder: Path) -> dict[str, Piece]:
             try:
                 source = ast.parse(path.read_bytes())
             except (OSError, SyntaxError, ValueError) as error:
-                found |= {name: Piece(True, None, f"{file} cannot be read: {_said(error)}") for name in names}
+                found |= {
+                    name: Piece(True, None, text("{file} cannot be read: {error}", file=file, error=_said(error)))
+                    for name in names
+                }
                 continue
             written = {getattr(node, "name", ""): ast.unparse(node) for node in source.body}  # without comments
             try:
                 module = importlib.import_module(f"{_NAME}.{path.stem}")
                 problem = ""
             except (Exception, SystemExit) as error:
-                module, problem = types.ModuleType(""), f"{file} cannot be imported: {_said(error)}"
+                module, problem = (
+                    types.ModuleType(""),
+                    text("{file} cannot be imported: {error}", file=file, error=_said(error)),
+                )
             for name in names:
                 empty = ast.unparse(ast.parse(emptied(SOLUTIONS[name])))
                 value = getattr(module, name, None)
-                missing = "" if value is not None else f"{file} has no {name}"
+                missing = "" if value is not None else text("{file} has no {name}", file=file, name=name)
                 found[name] = Piece(written.get(name) != empty, value, problem or missing)
     return found
 
@@ -145,6 +156,7 @@ def _imported(folder: Path) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    at = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {text}{at}"
+    if isinstance(error, SyntaxError) and error.lineno:
+        said = f"{type(error).__name__}: {error.msg}"
+        return text("{error}, line {number}", error=said, number=error.lineno)
+    return f"{type(error).__name__}: {error}"

@@ -32,6 +32,7 @@ from transformer_lib.exercises.engine.printing import command, say
 from transformer_lib.exercises.engine.reading import Answer
 from transformer_lib.exercises.engine.report import Report, as_text
 from transformer_lib.exercises.engine.watching import Watch
+from transformer_lib.texts import text, translated
 
 #: How long the cells that an answer depends on may run, in seconds: as long as a whole chapter.
 LOADING = 60.0
@@ -49,24 +50,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status, which --help explains."""
     parser = argparse.ArgumentParser(
         prog="python -m transformer_lib.exercises",
-        description=__doc__,
+        description=translated(__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="*", metavar="ID", help="exercises or chapters to check and report on; or: all")
+    parser.add_argument(
+        "what", nargs="*", metavar="ID", help=text("exercises or chapters to check and report on; or: all")
+    )
     parser.add_argument(
         "--in",
         dest="places",
         action="append",
         metavar="PATH",
-        help="a folder, notebook or module with your answers; may be repeated; chapters/ or this folder unless given",
+        help=text(
+            "a folder, notebook or module with your answers; may be repeated; chapters/ or this folder unless given"
+        ),
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--watch", action="store_true", help="stay, and check again on every save")
-    instead.add_argument("--show", metavar="ID", help="an exercise's task and how to begin, or a chapter's exercises")
-    instead.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help="a hint")
+    instead.add_argument("--watch", action="store_true", help=text("stay, and check again on every save"))
+    instead.add_argument(
+        "--show", metavar="ID", help=text("an exercise's task and how to begin, or a chapter's exercises")
+    )
+    instead.add_argument("--hint", nargs="+", metavar=("ID", "NUMBER"), help=text("a hint"))
     chosen = parser.parse_args(arguments)
     if chosen.what and (chosen.show or chosen.hint):
-        parser.error("--show and --hint check nothing: leave out " + " ".join(chosen.what))
+        parser.error(text("--show and --hint check nothing: leave out {what}", what=" ".join(chosen.what)))
     return command(lambda: _run(chosen))
 
 
@@ -112,7 +119,8 @@ def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
                 elif not answer.exercise:
                     say(f"{answer.path}: {answer.place}: {answer.problem}", error=True)
                 else:
-                    say(f"{answer.place}: there is no exercise {answer.exercise!r}", error=True)
+                    missing = text("there is no exercise {name!r}", name=answer.exercise)
+                    say(f"{answer.place}: {missing}", error=True)
         except (ValueError, OSError) as error:
             say(error, error=True)
     return found
@@ -121,20 +129,20 @@ def collect(places: Sequence[str]) -> dict[str, list[Answer]]:
 def judge(exercise: Exercise, answer: Answer, fork: bool | None = None) -> Report:
     """Run what an answer depends on, then check it; both in one isolated process."""
     if answer.problem:
-        return Report(exercise.id, exercise.title, "raised", (f"{answer.place}: {answer.problem}",))
+        return wording.report(exercise, "raised", f"{answer.place}: {answer.problem}")
 
     def work(mark: isolation.Mark) -> Report:
         os.environ.setdefault("MPLBACKEND", "Agg")
-        mark("your other cells", LOADING)
+        mark(text("your other cells"), LOADING)
         watch = Watch((), ())
         try:
             with watch.watching():
-                value = answer.load(lambda: mark("the cell of your answer", max(exercise.seconds, CELL)))
+                value = answer.load(lambda: mark(text("the cell of your answer"), max(exercise.seconds, CELL)))
         except Exception as error:
             if isinstance(error, NotImplementedError) and not error.args:
                 return wording.not_finished(exercise, error, None)
-            says = f"the code before the check stops with {wording.told_error(error)}"
-            return Report(exercise.id, exercise.title, "raised", (says,))
+            says = text("the code before the check stops with {error}", error=wording.told_error(error))
+            return wording.report(exercise, "raised", says)
         return judging.judged(exercise, value, mark)
 
     ended = isolation.run(work, LOADING, fork=fork)
@@ -149,7 +157,7 @@ def _best(
 ) -> Report | None:
     """The report on the best of several answers to one exercise; ``None`` where nothing new was to be checked."""
     if not found:
-        return Report(exercise.id, exercise.title, "todo", ("Not attempted yet.",))
+        return wording.not_yet(exercise)
     state = known.get(exercise.id)
     if not fresh and state is not None and len(found) == 1 and state.answer == found[0].fingerprint:
         return None
@@ -177,7 +185,7 @@ def _list(places: Sequence[str]) -> int:
     marks: dict[str, str] = {}
     notes: dict[str, None] = {}
     for number, (name, exercise) in enumerate(exercises().items(), 1):
-        _note(f"checking {number} of {len(exercises())}: {name}")
+        _note(text("checking {number} of {total}: {name}", number=number, total=len(exercises()), name=name))
         report = _best(exercise, found[name], known, fresh=False)
         if report is not None and report.note:
             notes[report.note] = None
@@ -188,25 +196,29 @@ def _list(places: Sequence[str]) -> int:
     columns = shutil.get_terminal_size().columns
     wide = columns >= WIDE
     bar = _bar(passed, len(marks))
-    say(f"{passed} of {len(marks)} exercises passed{'  ' if wide else chr(10)}{bar}")
+    say(text("{n} of {total} exercises passed", n=passed, total=len(marks)), end="  " if wide else "\n")
+    say(bar)
     for chapter in CHAPTERS.values():
         inside = of_chapter(chapter.key)
         if not inside:
             continue
         done = sum(marks[exercise.id] == "✓" for exercise in inside)
-        say("\n" + textwrap.fill(f"{chapter.number}. {chapter.title} ({chapter.key})  {done}/{len(inside)}", columns))
+        say("\n" + textwrap.fill(f"{_titled(chapter)}  {done}/{len(inside)}", columns))
         for exercise in inside:
             mark = marks[exercise.id]
-            before = "  passed before" if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
+            before = text("passed before") if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
             line = f"  {mark} {exercise.id}"
             if wide:
-                line = f"{line:34} {exercise.kind:10} {exercise.level:7} {exercise.minutes:3} min{before}"
+                time_taken = text("{n:3} min", n=exercise.minutes)
+                line = f"{line:34} {translated(exercise.kind):10} {translated(exercise.level):7} {time_taken}  {before}"
+                line = line.rstrip()
             say(_colored(mark, line))
-    legend = ("✓ passed", "→ a mistake with a name", "✗ not right", "○ not attempted")
+    legend = (text("✓ passed"), text("→ a mistake with a name"), text("✗ not right"), text("○ not attempted"))
     say("\n" + ("   " if wide else "\n").join(legend))
     for note in notes:
         say(note, error=True)
-    say(textwrap.fill("An id or a chapter after the command shows the full reports; --help shows more.", columns))
+    more = text("An id or a chapter after the command shows the full reports; --help shows more.")
+    say(textwrap.fill(more, columns))
     return 0
 
 
@@ -217,9 +229,9 @@ def _watch(places: Sequence[str], names: Sequence[str]) -> int:
     current: Exercise | None = None
     hints: dict[str, int] = {}
     with keys() as pressed:
-        say("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it.", flush=True)
+        say(text("Watching. Save a notebook, and what has changed in it is checked. Ctrl+C ends it."), flush=True)
         if pressed is not None:
-            say("Keys: h a hint   n what is next   l the list   q quit", flush=True)
+            say(text("Keys: h a hint   n what is next   l the list   q quit"), flush=True)
         while True:
             times = _times(places)
             changed = [path for path, when in times.items() if seen.get(path) != when]
@@ -243,7 +255,7 @@ def _watch(places: Sequence[str], names: Sequence[str]) -> int:
                 if current is not None:
                     number = hints.get(current.id, 0) % len(current.hints) + 1
                     hints[current.id] = number
-                    say(f"{current.title}. ", end="")
+                    say(f"{translated(current.title)}. ", end="")
                     _hint(current, [str(number)])
             elif key == "n":
                 current = _next(chosen)
@@ -271,10 +283,10 @@ def _new(
 def _interruptible(exercise: Exercise, answer: Answer) -> Report:
     """Check; Ctrl+C ends the check and not the watch, as it does in a notebook."""
     try:
-        _note(f"checking {exercise.id}; Ctrl+C stops the check")
+        _note(text("checking {name}; Ctrl+C stops the check", name=exercise.id))
         return progress.record(judge(exercise, answer), answer.fingerprint)
     except KeyboardInterrupt:
-        return Report(exercise.id, exercise.title, "endless", (f"{answer.place}: you stopped the check.",))
+        return wording.report(exercise, "endless", f"{answer.place}: {text('you stopped the check.')}")
     finally:
         _note("")
 
@@ -287,8 +299,9 @@ def _next(chosen: Sequence[Exercise]) -> Exercise | None:
 
 def _whats_next(exercise: Exercise | None) -> str:
     if exercise is None:
-        return "Every exercise is passed."
-    return f"Next: {exercise.title}, in the chapter “{CHAPTERS[exercise.chapter].title}”: --show {exercise.id}"
+        return text("Every exercise is passed.")
+    titles = {"title": translated(exercise.title), "chapter": translated(CHAPTERS[exercise.chapter].title)}
+    return text("Next: {title}, in the chapter “{chapter}”: --show {name}", name=exercise.id, **titles)
 
 
 def _times(places: Sequence[str]) -> dict[Path, int]:
@@ -301,8 +314,9 @@ def _times(places: Sequence[str]) -> dict[Path, int]:
 
 
 def _show(exercise: Exercise, places: Sequence[str]) -> int:
-    say(f"{exercise.title} ({exercise.kind}, {exercise.level}, about {exercise.minutes} minutes)")
-    say(as_text(exercise.task))
+    about = {"kind": translated(exercise.kind), "level": translated(exercise.level), "n": exercise.minutes}
+    say(text("{title} ({kind}, {level}, about {n} minutes)", title=translated(exercise.title), **about))
+    say(as_text(translated(exercise.task)))
     name = f"{CHAPTERS[exercise.chapter].file}.ipynb"
     book = next((path for path in reading.find_files(places) if path.name == name), None)
     if book is not None:
@@ -311,26 +325,34 @@ def _show(exercise: Exercise, places: Sequence[str]) -> int:
             say(f"\n{place}:\n\n{textwrap.indent(stub, '    ')}")
         except (ValueError, OSError) as error:
             say(error, error=True)
-    say(f"\nOpen {book or f'chapters/{name}'}, or write your answer in a file, with these lines around it:")
+    where = book or f"chapters/{name}"
+    say("\n" + text("Open {file}, or write your answer in a file, with these lines around it:", file=where))
     say(f'\n    from transformer_lib.exercises import check\n    check("{exercise.id}", …)')
-    say(f"\nThen run: python -m transformer_lib.exercises --in FILE.py {exercise.id}")
-    say(f"There are {len(exercise.hints)} hints: --hint {exercise.id}")
+    again = f"python -m transformer_lib.exercises --in FILE.py {exercise.id}"
+    say("\n" + text("Then run: {command}", command=again))
+    say(text("There are {n} hints: --hint {name}", n=len(exercise.hints), name=exercise.id))
     return 0
 
 
 def _show_chapter(chapter: Chapter) -> int:
-    say(f"{chapter.number}. {chapter.title} ({chapter.key})")
+    say(_titled(chapter))
     for exercise in of_chapter(chapter.key):
-        say(f"  {exercise.id:30} {exercise.title}")
+        say(f"  {exercise.id:30} {translated(exercise.title)}")
     return 0
 
 
 def _hint(exercise: Exercise, number: Sequence[str]) -> int:
     wanted = number[0] if number else "1"
     if len(number) > 1 or not wanted.isdigit() or not 1 <= int(wanted) <= len(exercise.hints):
-        raise ValueError(f"{exercise.id} has the hints 1 to {len(exercise.hints)}; you asked for {' '.join(number)}")
-    say(f"Hint {wanted} of {len(exercise.hints)}: {as_text(exercise.hints[int(wanted) - 1])}")
+        asked = {"name": exercise.id, "n": len(exercise.hints), "asked": " ".join(number)}
+        raise ValueError(text("{name} has the hints 1 to {n}; you asked for {asked}", **asked))
+    head = text("Hint {number} of {total}", number=wanted, total=len(exercise.hints))
+    say(f"{head}: {as_text(translated(exercise.hints[int(wanted) - 1]))}")
     return 0
+
+
+def _titled(chapter: Chapter) -> str:
+    return f"{chapter.number}. {translated(chapter.title)} ({chapter.key})"
 
 
 def _bar(done: int, total: int, width: int = 30) -> str:
@@ -338,16 +360,16 @@ def _bar(done: int, total: int, width: int = 30) -> str:
     return f"[{'█' * full}{'·' * (width - full)}]"
 
 
-def _colored(mark: str, text: str) -> str:
+def _colored(mark: str, line: str) -> str:
     plain = sys.stdout is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ
-    return text if plain or mark not in _COLORS else f"\x1b[{_COLORS[mark]}m{text}\x1b[0m"
+    return line if plain or mark not in _COLORS else f"\x1b[{_COLORS[mark]}m{line}\x1b[0m"
 
 
-def _note(text: str) -> None:
+def _note(line: str) -> None:
     """A line that the next one overwrites; nothing where the output is kept in a file."""
     if sys.stderr is not None and sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
-        say(f"\r{text[:width]:<{width}}\r", error=True, end="", flush=True)
+        say(f"\r{line[:width]:<{width}}\r", error=True, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def _explore(exercise: Explore, answer: Any, seed: int, mark: isolation.Mark) ->
     )
     for number, (met, goal) in enumerate(zip(reached, exercise.goals, strict=True)):
         if not met:
-            see = wording.passage(exercise, goal.see)
+            see = wording.passage(goal.see, exercise.chapter)
             far = [wording.distance(goal.bound, measured)] if goal.bound else []
             more = {"see": see, "shown": shown, "printed": watch.printed, "mistake": f"goal {number + 1}"}
             return replace(wording.report(exercise, "goal", translated(goal.says), *far, **more), measured=found)

@@ -31,9 +31,7 @@ from transformer_lib.exercises.engine.probing import (
     parts,
 )
 from transformer_lib.exercises.engine.running import Outcome
-
-#: Factors that often get lost, in words: for any number, and of a size.
-_CONSTANTS: Sequence[tuple[str, float]] = (("twice as large", 2.0), ("half as large", 0.5))
+from transformer_lib.texts import text, translated
 
 
 @dataclass(frozen=True)
@@ -91,18 +89,33 @@ def _not_finite(scene: Scene, found: list[Part]) -> str | None:
     bad, missing = ~part.given.isfinite() & part.expected.isfinite(), part.given.isfinite() & ~part.expected.isfinite()
     if bad.any():
         nan, low = part.given[bad].isnan(), (part.given[bad] < 0).all()
-        word = "nan" if nan.all() else "infinity or nan" if nan.any() else "−infinity" if low else "infinity"
-        says = f"Your {part.name} holds {word} at {int(bad.sum())} of {total} places where a number should be."
+        word = text("infinity or nan") if nan.any() and not nan.all() else _not_a_number(bool(nan.any()), bool(low))
+        says = text(
+            "Your {name} holds {word} at {n} of {total} places where a number should be.",
+            name=part.name,
+            word=word,
+            n=int(bad.sum()),
+            total=total,
+        )
         inputs = [numbers(one) for one in scene.arguments()]
         largest = max((float(one[1].double().abs().max()) for one in inputs if one and one[1].numel()), default=0.0)
         if 80 < largest < math.inf and not missing.any():
-            return f"{says} An input is as large as {largest:.4g}: what overflows?"
+            return f"{says} {text('An input is as large as {largest:.4g}: what overflows?', largest=largest)}"
         return says
     if missing.any():
-        word = "nan" if part.expected[missing].isnan().any() else "infinity"
-        word = f"−{word}" if (part.expected[missing] < 0).all() else word
-        return f"Your {part.name} holds a number at {int(missing.sum())} of {total} places where {word} should be."
+        word = _not_a_number(bool(part.expected[missing].isnan().any()), bool((part.expected[missing] < 0).all()))
+        return text(
+            "Your {name} holds a number at {n} of {total} places where {word} should be.",
+            name=part.name,
+            n=int(missing.sum()),
+            total=total,
+            word=word,
+        )
     return None
+
+
+def _not_a_number(nan: bool, negative: bool) -> str:
+    return "nan" if nan else text("−infinity") if negative else text("infinity")
 
 
 def _factor(scene: Scene, found: list[Part]) -> str | None:
@@ -121,11 +134,12 @@ def _factor(scene: Scene, found: list[Part]) -> str | None:
         return None
     name, factor = found[0].name, factors[0]
     if constant and abs(factor + 1) < 1e-6:
-        return f"Your {name} has the wrong sign everywhere."
-    told = f"Your {name} is {factor:.4g} times the right one"
+        return text("Your {name} has the wrong sign everywhere.", name=name)
     if which := _which(scene, found, factors):
-        return f"{told}: {which}."
-    return f"{told}, everywhere." if constant else f"{told} in this call, everywhere."
+        return text("Your {name} is {factor:.4g} times the right one: {which}.", name=name, factor=factor, which=which)
+    if constant:
+        return text("Your {name} is {factor:.4g} times the right one, everywhere.", name=name, factor=factor)
+    return text("Your {name} is {factor:.4g} times the right one in this call, everywhere.", name=name, factor=factor)
 
 
 def _which(scene: Scene, found: list[Part], factors: Sequence[float]) -> str:
@@ -134,11 +148,17 @@ def _which(scene: Scene, found: list[Part], factors: Sequence[float]) -> str:
         return ""
     sizes = [dict(_sizes(scene, trial)) for trial in scene.trials]
     for size in sizes[0]:
-        for words, power in (("", 1.0), ("the square root of ", 0.5), ("one over ", -1.0),
-                             ("one over the square root of ", -0.5), ("the square of ", 2.0)):  # fmt: skip
+        holes = {"value": sizes[0][size], "size": size}
+        for power, says in (
+            (1.0, text("{value:g}, {size}", **holes)),
+            (0.5, text("the square root of {value:g}, {size}", **holes)),
+            (-1.0, text("one over {value:g}, {size}", **holes)),
+            (-0.5, text("one over the square root of {value:g}, {size}", **holes)),
+            (2.0, text("the square of {value:g}, {size}", **holes)),
+        ):
             if all(size in one and one[size] > 0 and math.isclose(one[size] ** power, factor, rel_tol=1e-5)
                    for one, factor in zip(sizes, factors, strict=True)):  # fmt: skip
-                return f"{words}{sizes[0][size]:g}, {size}"
+                return says
     return ""
 
 
@@ -147,11 +167,11 @@ def _sizes(scene: Scene, trial: Trial) -> Iterator[tuple[str, float]]:
     for name, value in zip(scene.names, scene.arguments(trial), strict=False):
         if isinstance(value, Tensor | np.ndarray):
             for axis in range(-1, -1 - min(value.ndim, 3), -1):
-                yield f"the size of `{name}` along axis {axis}", value.shape[axis]
+                yield text("the size of `{name}` along axis {axis}", name=name, axis=axis), value.shape[axis]
         elif type(value) in (int, float):
-            yield f"the value of `{name}`", float(value)
+            yield text("the value of `{name}`", name=name), float(value)
         elif isinstance(value, list):
-            yield f"the length of `{name}`", len(value)
+            yield text("the length of `{name}`", name=name), len(value)
 
 
 def _offset(scene: Scene, found: list[Part]) -> str | None:
@@ -161,8 +181,10 @@ def _offset(scene: Scene, found: list[Part]) -> str | None:
     every = torch.cat(by)
     if not equal(every, every[:1].expand_as(every), 10 * found[0].atol) or not every.isfinite().all():
         return None
-    more = "more" if every[0] > 0 else "less"
-    return f"Your {found[0].name} is everywhere {abs(float(every[0])):.4g} {more} than it should be."
+    holes = {"name": found[0].name, "by": abs(float(every[0]))}
+    if every[0] > 0:
+        return text("Your {name} is everywhere {by:.4g} more than it should be.", **holes)
+    return text("Your {name} is everywhere {by:.4g} less than it should be.", **holes)
 
 
 def _rearranged(scene: Scene, found: list[Part]) -> str | None:
@@ -173,11 +195,11 @@ def _rearranged(scene: Scene, found: list[Part]) -> str | None:
     for words, moved in _orders(found[0].expected):
         if not all(_fits(part, moved) for part in found):
             continue
-        return f"Your {name} holds the right numbers, but {words}."
+        return text("Your {name} holds the right numbers, but {words}.", name=name, words=words)
     if all(part.expected.numel() > 3 and part.expected.unique().numel() > 3 for part in found) and all(
         equal(part.expected.flatten().sort()[0], part.given.flatten().sort()[0], part.atol) for part in found
     ):
-        return f"Your {name} holds the right numbers, but in another order."
+        return text("Your {name} holds the right numbers, but in another order.", name=name)
     return None
 
 
@@ -191,13 +213,16 @@ def _fits(part: Part, moved: Callable[[Tensor], Tensor]) -> bool:
 
 def _orders(expected: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     if expected.ndim >= 2:
-        yield "its last two axes are exchanged", lambda t: t.mT
+        yield text("its last two axes are exchanged"), lambda t: t.mT
     for axis in range(-1, -1 - expected.ndim, -1):
-        yield f"in the opposite order along axis {axis}", partial(torch.flip, dims=(axis,))
-        yield f"moved by one place along axis {axis}", partial(torch.roll, shifts=1, dims=axis)
-        yield f"moved back by one place along axis {axis}", partial(torch.roll, shifts=-1, dims=axis)
+        yield text("in the opposite order along axis {axis}", axis=axis), partial(torch.flip, dims=(axis,))
+        yield text("moved by one place along axis {axis}", axis=axis), partial(torch.roll, shifts=1, dims=axis)
+        yield text("moved back by one place along axis {axis}", axis=axis), partial(torch.roll, shifts=-1, dims=axis)
     for one, other in itertools.combinations(range(expected.ndim), 2):
-        yield f"its axes {one} and {other} are exchanged", partial(torch.transpose, dim0=one, dim1=other)
+        yield (
+            text("its axes {one} and {other} are exchanged", one=one, other=other),
+            partial(torch.transpose, dim0=one, dim1=other),
+        )
 
 
 _FUNCTIONS: Sequence[tuple[str, Callable[[Tensor], Tensor]]] = (
@@ -224,7 +249,7 @@ def _function(scene: Scene, found: list[Part]) -> str | None:
             and part.given.unique().numel() > min(3, part.given.numel() - 1)
             for part in found
         ):
-            return f"Your {found[0].name} is {words}."
+            return text("Your {name} is {words}.", name=found[0].name, words=translated(words))
     return None
 
 
@@ -247,17 +272,30 @@ def _sums(scene: Scene, found: list[Part]) -> str | None:
                 if not len(off):
                     continue
                 first = tuple(off[0].tolist())
-                other = ""
-                for instead_of in range(-1, -1 - expected.ndim, -1):
-                    along = property_(given, instead_of)
-                    if instead_of != axis and ((along - wanted).abs() <= loose).all():
-                        other = f" They do along axis {instead_of}."
-                where = f" at {list(first)}" if first else ""
                 wanted_here, here = round(float(right[first])), float(yours[first])
-                return (
-                    f"Along axis {axis} the {words} of your {part.name} should be {wanted_here}; yours is "
-                    f"{here:.4g}{where}.{other}"
-                )
+                holes = {
+                    "axis": axis,
+                    "what": translated(words),
+                    "name": part.name,
+                    "wanted": wanted_here,
+                    "here": here,
+                }
+                if first:
+                    says = text(
+                        "Along axis {axis} the {what} of your {name} should be {wanted}; yours is {here:.4g} at "
+                        "{place}.",
+                        place=list(first),
+                        **holes,
+                    )
+                else:
+                    says = text(
+                        "Along axis {axis} the {what} of your {name} should be {wanted}; yours is {here:.4g}.", **holes
+                    )
+                for other in range(-1, -1 - expected.ndim, -1):
+                    along = property_(given, other)
+                    if other != axis and ((along - wanted).abs() <= loose).all():
+                        return f"{says} {text('They do along axis {axis}.', axis=other)}"
+                return says
     return None
 
 
@@ -293,9 +331,18 @@ def _temperature(scene: Scene, found: list[Part]) -> str | None:
     factor, constant = factors[0], max(factors) - min(factors) <= 1e-5 * abs(factors[0])
     if abs(factor) < 1e-6:
         return None
-    told = f"Your {found[0].name} is the softmax of scores that are {factor:.4g} times the right ones"
-    which = _which(scene, found, factors)
-    return f"{told}: {which}." if which else f"{told}." if constant else f"{told} in this call."
+    holes = {"name": found[0].name, "factor": factor}
+    if which := _which(scene, found, factors):
+        return text(
+            "Your {name} is the softmax of scores that are {factor:.4g} times the right ones: {which}.",
+            which=which,
+            **holes,
+        )
+    if constant:
+        return text("Your {name} is the softmax of scores that are {factor:.4g} times the right ones.", **holes)
+    return text(
+        "Your {name} is the softmax of scores that are {factor:.4g} times the right ones in this call.", **holes
+    )
 
 
 def _shape_of_rows(scene: Scene, found: list[Part]) -> str | None:
@@ -306,18 +353,21 @@ def _shape_of_rows(scene: Scene, found: list[Part]) -> str | None:
     if not part.given.isfinite().all():
         return None
     if (part.given == 0).all() and part.given.numel() > 1:
-        return f"Your {part.name} is 0 everywhere."
+        return text("Your {name} is 0 everywhere.", name=part.name)
     for axis in range(-1, -1 - part.expected.ndim, -1):
         if part.expected.shape[axis] < 2:
             continue
         spread = [float((one.amax(axis) - one.amin(axis)).min()) for one in (part.expected, part.given)]
         widest = float((part.given.amax(axis) - part.given.amin(axis)).max())
         if widest <= 1e-9 and spread[0] > 1e-3:
-            return f"Along axis {axis} all numbers of your {part.name} are equal; they should differ."
+            return text(
+                "Along axis {axis} all numbers of your {name} are equal; they should differ.", axis=axis, name=part.name
+            )
     one_hot = ((part.given == 0) | (part.given == 1)).all() and (part.given.sum(-1) == 1).all()
     if one_hot and not ((part.expected == 0) | (part.expected == 1)).any():
-        return (
-            f"In each row of your {part.name} one place takes all. The right result is smooth: every place gets some."
+        return text(
+            "In each row of your {name} one place takes all. The right result is smooth: every place gets some.",
+            name=part.name,
         )
     return None
 
@@ -332,21 +382,23 @@ def _same_direction(scene: Scene, found: list[Part]) -> str | None:
             one.expected.ndim >= 2 and one.expected.shape[axis] >= 2 and one.sort == "float" for one in found
         ):
             continue
-        line = "row" if axis == -1 else "column"
+        holes = {"line": text("row") if axis == -1 else text("column"), "name": part.name}
         if all(_proportional(one, axis) for one in found):
             ratio = ((part.given * part.expected).sum(axis) / part.expected.square().sum(axis)).flatten()
             ratio = ratio[ratio.isfinite()]
             low, high = float(ratio.min()), float(ratio.max())
-            return (
-                f"Each {line} of your {part.name} is the right one times a number of its own, "
-                f"between {low:.3g} and {high:.3g}."
+            return text(
+                "Each {line} of your {name} is the right one times a number of its own, between {low:.3g} and "
+                "{high:.3g}.",
+                **(holes | {"low": low, "high": high}),
             )
         if all(_shifted(one, axis) for one in found):
             by = (part.given - part.expected).mean(axis)
             low, high = float(by.min()), float(by.max())
-            return (
-                f"Each {line} of your {part.name} is the right one plus a number of its own, "
-                f"between {low:.3g} and {high:.3g}."
+            return text(
+                "Each {line} of your {name} is the right one plus a number of its own, between {low:.3g} and "
+                "{high:.3g}.",
+                **(holes | {"low": low, "high": high}),
             )
     return None
 
@@ -368,28 +420,43 @@ def _truth(scene: Scene, found: list[Part]) -> str | None:
         return None
     name = found[0].name
     if all(bool((part.given != part.expected).all()) for part in found) and found[0].expected.numel() > 2:
-        return f"Your {name} is the opposite of the right one: True where it should be False, and False for True."
+        return text(
+            "Your {name} is the opposite of the right one: True where it should be False, and False for True.",
+            name=name,
+        )
     more = [part.given & ~part.expected for part in found]
     less = [part.expected & ~part.given for part in found]
-    for which, other, words in ((more, less, "True"), (less, more, "False")):
+    for which, other, truth in ((more, less, True), (less, more, False)):
         if not any(bool(one.any()) for one in other) and found[0].expected.ndim:
-            count = int(which[0].sum())
-            return (
-                f"Your {name} is {words} at {count} of {which[0].numel()} places where it should not be"
-                f"{_diagonal(which)}, and never the other way round."
+            holes = {"name": name, "truth": truth, "n": int(which[0].sum()), "total": which[0].numel()}
+            where = _diagonal(which)
+            return text(
+                "Your {name} is {truth} at {n} of {total} places where it should not be{where}, and never the other "
+                "way round.",
+                where=where,
+                **holes,
             )
     above, below = _diagonal(more), _diagonal(less)
     if above or below:
-        return f"Your {name} is True where it should be False{above}, and False where it should be True{below}."
+        return text(
+            "Your {name} is True where it should be False{above}, and False where it should be True{below}.",
+            name=name,
+            above=above,
+            below=below,
+        )
     return None
 
 
 def _diagonal(which: Sequence[Tensor]) -> str:
     if any(one.ndim < 2 or one.shape[-1] < 2 or one.shape[-2] < 2 for one in which):
         return ""
-    for words, first, last in (("above", 1, 99), ("below", -99, -1), ("on", 0, 0)):
+    for where, first, last in (
+        (text(", all of them above the diagonal"), 1, 99),
+        (text(", all of them below the diagonal"), -99, -1),
+        (text(", all of them on the diagonal"), 0, 0),
+    ):
         if all(torch.equal(one.triu(first).tril(last), one) for one in which):
-            return f", all of them {words} the diagonal"
+            return where
     return ""
 
 
@@ -403,9 +470,11 @@ def _range(scene: Scene, found: list[Part]) -> str | None:
     low, high = min(float(one.min()) for one in right), max(float(one.max()) for one in right)
     least, most = min(float(one.given.min()) for one in found), max(float(one.given.max()) for one in found)
     if low >= 0 and least < -1e-6:
-        return f"Your {name} holds negative numbers, down to {least:.4g}. There should be none."
+        return text(
+            "Your {name} holds negative numbers, down to {least:.4g}. There should be none.", name=name, least=least
+        )
     if low >= 0 and high <= 1 and most > 1 + 1e-6:
-        return f"Your {name} holds numbers up to {most:.4g}. None should be more than 1."
+        return text("Your {name} holds numbers up to {most:.4g}. None should be more than 1.", name=name, most=most)
     return None
 
 
@@ -423,24 +492,33 @@ def _beside_inputs(scene: Scene, found: list[Part]) -> str | None:
             continue
         extra = _multiple([(part.given - part.expected, value, part) for part, value in pairs if value is not None])
         if extra and abs(2 * extra - round(2 * extra)) < 1e-6:
-            more = "too much" if extra > 0 else "too little"
-            return f"Your {name} is the right one with `{argument}` in it {abs(extra):.4g} times {more}."
+            holes = {"name": name, "argument": argument, "times": abs(extra)}
+            if extra > 0:
+                return text("Your {name} is the right one with `{argument}` in it {times:.4g} times too much.", **holes)
+            return text("Your {name} is the right one with `{argument}` in it {times:.4g} times too little.", **holes)
         change = _multiple([(p.given - value, p.expected - value, p) for p, value in pairs if value is not None])
         if change == 0:
-            return f"Your {name} is `{argument}` itself: nothing was done to it."
+            return text("Your {name} is `{argument}` itself: nothing was done to it.", name=name, argument=argument)
         if change:
-            return f"What you add to `{argument}` is {change:.4g} times what should be added."
+            return text(
+                "What you add to `{argument}` is {change:.4g} times what should be added.",
+                argument=argument,
+                change=change,
+            )
         rows = [(p, p.given - value, p.expected - value) for p, value in pairs if value is not None]
         if all(_row_multiples(p, whole, base) for p, whole, base in rows):
-            return f"What you add to `{argument}` is, in each row, the right thing times a number of its own."
+            return text(
+                "What you add to `{argument}` is, in each row, the right thing times a number of its own.",
+                argument=argument,
+            )
         rows = [(p, p.given - p.expected, value) for p, value in pairs if value is not None]
         if all(_row_multiples(p, whole, base) for p, whole, base in rows):
-            return f"Each row of your {name} is off by a multiple of `{argument}`."
+            return text("Each row of your {name} is off by a multiple of `{argument}`.", name=name, argument=argument)
         times = [
             value for part, value in pairs if value is not None and equal(part.expected * value, part.given, part.atol)
         ]
         if len(times) == len(pairs):
-            return f"Your {name} is the right one times `{argument}`."
+            return text("Your {name} is the right one times `{argument}`.", name=name, argument=argument)
     return None
 
 
@@ -485,10 +563,12 @@ def _rounded(scene: Scene, found: list[Part]) -> str | None:
         largest = max(largest, float((part.given - part.expected).abs().max()) / max(scale, 1e-300))
     if largest > 1e-4:
         return None
-    says = (
-        f"Your {found[0].name} is nearly right, but off by {largest:.1e} of its largest number: more than rounding in"
+    return text(
+        "Your {name} is nearly right, but off by {largest:.1e} of its largest number: more than rounding in float64. "
+        "Is something rounded, or turned into another type?",
+        name=found[0].name,
+        largest=largest,
     )
-    return f"{says} float64. Is something rounded, or turned into another type?"
 
 
 def _exchanged(scene: Scene) -> str | None:
@@ -500,7 +580,7 @@ def _exchanged(scene: Scene) -> str | None:
         found = parts(list(expected[::-1]), list(given), scene.atol(trial))
         if not found or any(part.wrong for part in found):
             return None
-    return "You return the right results in another order."
+    return text("You return the right results in another order.")
 
 
 # ---- What it depends on.
@@ -510,16 +590,20 @@ def _right_for(scene: Scene) -> str | None:
     """The right result, but for other inputs than those that were given."""
     if not _telling(scene):
         return None
-    wide = [*_CONSTANTS, *_roots(scene, scene.first)]
+    wide = [*_constants(), *_roots(scene, scene.first)]
     values = scene.arguments()
     for number, (name, value) in enumerate(zip(scene.names, values, strict=True)):
         for order, (words, _) in enumerate(instead(name, value, wide)):
             if all(_same_for(scene, trial, number, name, order) for trial in scene.trials[:3]):
-                return f"Your result is the right one for {words}."
+                return text("Your result is the right one for {words}.", words=words)
     for one, other in itertools.combinations(range(len(values)), 2):
         alike = type(values[one]) is type(values[other]) and isinstance(values[one], Tensor | np.ndarray | int)
         if alike and all(_same_exchanged(scene, trial, one, other) for trial in scene.trials[:3]):
-            return f"Your result is the right one if `{scene.names[one]}` and `{scene.names[other]}` are exchanged."
+            return text(
+                "Your result is the right one if `{one}` and `{other}` are exchanged.",
+                one=scene.names[one],
+                other=scene.names[other],
+            )
     return None
 
 
@@ -530,19 +614,28 @@ def _telling(scene: Scene) -> bool:
     return len(scene.trials) > 2 or sum(weights[p.sort] * p.expected.numel() for one in found for p in one) >= 6
 
 
+def _constants() -> list[tuple[str, float]]:
+    """Factors that often get lost, in words."""
+    return [(text("twice as large"), 2.0), (text("half as large"), 0.5)]
+
+
 def _roots(scene: Scene, trial: Trial) -> list[tuple[str, float]]:
     """Powers of the sizes in a call, as factors with their words; always in the same order."""
     return [
-        (words.format(f"{value:g}", name), value**power if value > 0 else math.nan)
+        (says, value**power if value > 0 else math.nan)
         for name, value in itertools.islice(_sizes(scene, trial), 6)
-        for words, power in (("√{0} times as large ({0} is {1})", 0.5), ("1/√{0} times as large ({0} is {1})", -0.5),
-                             ("1/{0} times as large ({0} is {1})", -1.0), ("{0} times as large ({0} is {1})", 1.0))
-    ]  # fmt: skip
+        for says, power in (
+            (text("√{value:g} times as large ({value:g} is {size})", value=value, size=name), 0.5),
+            (text("1/√{value:g} times as large ({value:g} is {size})", value=value, size=name), -0.5),
+            (text("1/{value:g} times as large ({value:g} is {size})", value=value, size=name), -1.0),
+            (text("{value:g} times as large ({value:g} is {size})", value=value, size=name), 1.0),
+        )
+    ]
 
 
 def _same_for(scene: Scene, trial: Trial, number: int, name: str, order: int) -> bool:
     value = scene.arguments(trial)[number]
-    for n, (_, other) in enumerate(instead(name, value, [*_CONSTANTS, *_roots(scene, trial)])):
+    for n, (_, other) in enumerate(instead(name, value, [*_constants(), *_roots(scene, trial)])):
         if n == order:
             return scene.same(scene.right(Changes((number, n), {number: other}), trial), trial.given)
     return False
@@ -569,7 +662,11 @@ def _scaled_input(scene: Scene) -> str | None:
         single = scene.wrong_parts(scene.first)[0].expected.numel() < 2  # which some factor always fits
         if single and (len(known) < 2 or not math.isclose(known[0], known[1], rel_tol=1e-6)):
             continue
-        return f"Your result is the right one for a `{name}` that is {known[0]:.4g} times as large."
+        return text(
+            "Your result is the right one for a `{name}` that is {factor:.4g} times as large.",
+            name=name,
+            factor=known[0],
+        )
     return None
 
 
@@ -610,13 +707,19 @@ def _constant(scene: Scene) -> str | None:
         return None
     given, right = [one.given.result for one in every], [one.right.result for one in every]
     if all(one == first.given.result for one in given) and any(one != first.right.result for one in right):
-        return f"Your result is {first.given.result!r} in all {len(every)} calls, whatever the input."
+        return text(
+            "Your result is {result!r} in all {n} calls, whatever the input.", result=first.given.result, n=len(every)
+        )
     failing = [one for one in every if one.given.result != one.right.result]
     if len(failing) > 1 and all(type(one.given.result) is bool for one in every):
         says = {one.given.result for one in failing}
         if len(says) == 1:
             yours = says.pop()
-            return f"Where your code is wrong it says {yours}, and should say {not yours}; never the other way round."
+            return text(
+                "Where your code is wrong it says {yours}, and should say {other}; never the other way round.",
+                yours=yours,
+                other=not yours,
+            )
     return None
 
 
@@ -635,15 +738,18 @@ def _insensitive(scene: Scene) -> str | None:
             continue
         right, yours = [one for one, _ in moved], [other for _, other in moved]
         if sum(map(bool, right)) >= (2 if _smooth(scene) else 3) and not any(yours):
-            return f"In the call below, your result does not change when `{name}` changes. It should."
+            return text("In the call below, your result does not change when `{name}` changes. It should.", name=name)
         if not any(right) and sum(map(bool, yours)) >= 2:
-            return f"In the call below, your result changes when `{name}` changes. It should not."
+            return text("In the call below, your result changes when `{name}` changes. It should not.", name=name)
     TAMPERING.names.clear()
     scene.right(Changes("as it is", {}))
     for parameter in list(TAMPERING.names):
         right_moved = _moves(scene, base_right, scene.tampered(scene.exercise.reference, parameter))
         if right_moved and _moves(scene, base_given, scene.tampered(scene.answer, parameter)) is False:
-            return f"In the call below, your result does not change when the weights `{parameter}` change. It should."
+            return text(
+                "In the call below, your result does not change when the weights `{parameter}` change. It should.",
+                parameter=parameter,
+            )
     return None
 
 
@@ -675,12 +781,9 @@ def _moves(scene: Scene, before: Outcome, after: Outcome) -> bool | None:
 def _leaks(scene: Scene) -> str | None:
     """A place of the result that depends on a place of an input, and must not; or should, and does not."""
     found = list(_dependences(scene))
-    for wrong, words in (
-        ("over", "changes when `{}` changes. It must not"),
-        ("under", "does not change when `{}` changes. It should"),
-    ):
+    for over in (True, False):
         for one in found:
-            if (says := one.told(wrong == "over", words)) is not None:
+            if (says := one.told(over)) is not None:
                 return says
     return None
 
@@ -700,25 +803,39 @@ class _Dependence:
     still: float
     moves: float
 
-    def told(self, over: bool, words: str) -> str | None:
+    def told(self, over: bool) -> str | None:
+        """That it moves and must not; or that it does not and should."""
         more, less = (self.given, self.right) if over else (self.right, self.given)
         wrong = (more > self.moves) & (less <= self.still)
         if not wrong.any():
             return None
         first = wrong.nonzero()[0].tolist()
         index = ", ".join(map(str, first[:-1] or first))
-        why = self._why(wrong) if over else ""
-        return f"Your `{self.part.name.strip('`')}[{index}]` {words.format(self.place)}{why}."
+        holes = {"result": f"{self.part.name.strip('`')}[{index}]", "input": self.place}
+        if not over:
+            return text("Your `{result}` does not change when `{input}` changes. It should.", **holes)
+        match self._crossed(wrong):
+            case "sequence":
+                return text("Your `{result}` changes when `{input}` changes. It must not: that comes later.", **holes)
+            case "batch":
+                return text(
+                    "Your `{result}` changes when `{input}` changes. It must not: that belongs to another element of "
+                    "the batch.",
+                    **holes,
+                )
+            case _:
+                return text("Your `{result}` changes when `{input}` changes. It must not.", **holes)
 
-    def _why(self, wrong: Tensor) -> str:
+    def _crossed(self, wrong: Tensor) -> Literal["sequence", "batch", ""]:
+        """The axis whose border was crossed: from a later token to an earlier one, or between elements of a batch."""
         for along in range(wrong.ndim):
             places = wrong.nonzero()[:, along]
             if wrong.shape[along] != self.size or along < self.axis:
                 continue
             if self.kind == "sequence" and bool((places < self.position).all()):
-                return ": that comes later"
+                return "sequence"
             if self.kind == "batch" and along == 0 and bool((places != self.position).all()):
-                return ": that belongs to another element of the batch"
+                return "batch"
         return ""
 
 
@@ -760,23 +877,16 @@ def _invariance(scene: Scene) -> str | None:
         sort = numbers(value)
         if sort is None or sort[0] != "float" or not isinstance(value, Tensor | np.ndarray) or not sort[1].numel():
             continue
-        tries = [("twice", f"Twice as large numbers in `{name}`", value * 2),
-                 ("plus", f"Adding 1 to every number of `{name}`", value + 1)]  # fmt: skip
+        tries = [("twice", text("With twice as large numbers in `{name}`", name=name), value * 2),
+                 ("plus", text("With 1 added to every number of `{name}`", name=name), value + 1)]  # fmt: skip
         for key, words, other in tries:
             changes = Changes((key, number), {number: other})
             right, given = scene.right(changes), scene.given(changes)
             effect = _effect(scene, scene.first.right, right), _effect(scene, scene.first.given, given)
-            if effect[0] is not None and effect[1] is not None and effect[0] != effect[1] and effect[0] != "otherwise":
-                wanted = effect[0]
-                yours = "does something else to yours" if effect[1] == "otherwise" else f"{effect[1]} yours"
-                return f"{words} should {_INFINITIVE[wanted]} the result; it {yours}."
+            if effect[0] is not None and effect[1] is not None and effect[0] != effect[1] and effect[0] != _OTHERWISE:
+                holes = {"changes": words, "right": translated(effect[0]), "yours": translated(effect[1])}
+                return text("{changes}, the right result {right}; yours {yours}.", **holes)
     return None
-
-
-_INFINITIVE = {
-    "does not change": "not change", "doubles": "double", "quadruples": "quadruple", "halves": "halve",
-    "adds 1 to": "add 1 to",
-}  # fmt: skip
 
 
 def _effect(scene: Scene, before: Outcome, after: Outcome) -> str | None:
@@ -791,15 +901,16 @@ def _effect(scene: Scene, before: Outcome, after: Outcome) -> str | None:
     for words, function in _EFFECTS:
         if all(equal(function(part.expected), part.given, 10 * part.atol) for part in found):
             return words
-    return "otherwise"
+    return _OTHERWISE
 
 
+_OTHERWISE = "changes otherwise"
 _EFFECTS: Sequence[tuple[str, Callable[[Tensor], Tensor]]] = (
     ("does not change", lambda t: t),
     ("doubles", lambda t: 2 * t),
     ("quadruples", lambda t: 4 * t),
     ("halves", lambda t: t / 2),
-    ("adds 1 to", lambda t: t + 1),
+    ("grows by 1", lambda t: t + 1),
 )
 
 
@@ -820,7 +931,12 @@ def _masked_places(scene: Scene, found: list[Part]) -> str | None:
             continue
         for inside, truth in ((mask, "True"), (~mask, "False")):
             if (not (wrong & ~inside).any() and not (wrong & inside).all()) or torch.equal(wrong, inside):
-                return f"In the call below, your {part.name} is wrong only where `{name}` is {truth}."
+                return text(
+                    "In the call below, your {name} is wrong only where `{mask}` is {truth}.",
+                    name=part.name,
+                    mask=name,
+                    truth=truth,
+                )
     return None
 
 
@@ -843,21 +959,50 @@ def _places(scene: Scene, found: list[Part]) -> str | None:
         places = bad.nonzero().flatten().tolist()
         if n < 2 or len(places) == n:
             continue
-        along = f" along axis {axis}" if wrong.ndim > 1 else ""
+        along = text(" along axis {axis}", axis=axis) if wrong.ndim > 1 else ""
         if len(places) == 1:
-            which = "the last" if places[0] == n - 1 else f"number {places[0]}"
-            which = "the first" if places[0] == 0 else which
-            return f"In the call below, your {part.name} is wrong at one position only, {which}{along}."
+            if places[0] in (0, n - 1):
+                which = text("the last") if places[0] else text("the first")
+            else:
+                which = text("number {number}", number=places[0])
+            return text(
+                "In the call below, your {name} is wrong at one position only, {which}{along}.",
+                name=part.name,
+                which=which,
+                along=along,
+            )
         if places == list(range(places[0], n)):
-            return f"In the call below, your {part.name} is right up to position {places[0] - 1}{along}, then wrong."
+            return text(
+                "In the call below, your {name} is right up to position {position}{along}, then wrong.",
+                name=part.name,
+                position=places[0] - 1,
+                along=along,
+            )
         if places == list(range(places[-1] + 1)):
-            return f"In the call below, your {part.name} is wrong up to position {places[-1]}{along}, then right."
-        for parity, word in ((0, "even"), (1, "odd")):
-            if n > 3 and places == list(range(parity, n, 2)):
-                return f"In the call below, your {part.name} is wrong at the {word} positions{along} only."
+            return text(
+                "In the call below, your {name} is wrong up to position {position}{along}, then right.",
+                name=part.name,
+                position=places[-1],
+                along=along,
+            )
+        if n > 3 and places == list(range(0, n, 2)):
+            return text(
+                "In the call below, your {name} is wrong at the even positions{along} only.",
+                name=part.name,
+                along=along,
+            )
+        if n > 3 and places == list(range(1, n, 2)):
+            return text(
+                "In the call below, your {name} is wrong at the odd positions{along} only.", name=part.name, along=along
+            )
     where = _diagonal([wrong])
     if where:
-        return f"In the call below, your {part.name} is wrong at {int(wrong.sum())} places{where}."
+        return text(
+            "In the call below, your {name} is wrong at {n} places{where}.",
+            name=part.name,
+            n=int(wrong.sum()),
+            where=where,
+        )
     return None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transformer_lib.exercises.engine.exercise import TAMPERING, Case, Implement
 from transformer_lib.exercises.engine.running import Call, Outcome, names_of, outcome_of
+from transformer_lib.texts import text
 
 #: How many calls are tried on changed inputs where the book's own code is quick, and the time they may take in all.
 CALLS, SECONDS = 400, 3.0
@@ -133,7 +134,11 @@ class Scene:
         if not found and trial.right.gradients and trial.given.gradients:
             for name, gradient in trial.right.gradients.items():
                 other = trial.given.gradients.get(name)
-                pair = parts(gradient, other, 10 * atol, f"gradient of `{name}`") if gradient is not None else None
+                pair = (
+                    parts(gradient, other, 10 * atol, text("gradient of `{name}`", name=name))
+                    if gradient is not None
+                    else None
+                )
                 found += [part for part in pair or () if part.wrong]
         return found
 
@@ -157,8 +162,9 @@ def equal(one: Tensor, other: Tensor, atol: float) -> bool:
     )
 
 
-def parts(expected: Any, given: Any, atol: float, name: str = "result") -> list[Part] | None:
+def parts(expected: Any, given: Any, atol: float, name: str | None = None) -> list[Part] | None:
     """The arrays of numbers in a result; ``None`` if the two are not built alike."""
+    name = name or text("result")
     one, other = numbers(expected), numbers(given)
     if one is not None and other is not None:
         sort, value = one
@@ -247,22 +253,22 @@ def instead(name: str, value: Any, wide: Sequence[tuple[str, float]]) -> Iterato
     elif type(value) is bool:
         yield f"`{name}={not value}`", not value
     elif type(value) in (int, float):
-        yield f"a `{name}` of {value + 1:.4g}, one more", value + 1
-        yield f"a `{name}` of {value - 1:.4g}, one less", value - 1
+        yield text("a `{name}` of {value:.4g}, one more", name=name, value=value + 1), value + 1
+        yield text("a `{name}` of {value:.4g}, one less", name=name, value=value - 1), value - 1
         for words, factor in wide:
             if (factor > 0 and float(value) * factor == round(float(value) * factor)) or type(value) is float:
-                yield f"a `{name}` that is {words}", type(value)(value * factor)
+                yield text("a `{name}` that is {words}", name=name, words=words), type(value)(value * factor)
         if type(value) is float and value > 0:
-            yield f"the square of `{name}`", value**2
-            yield f"the square root of `{name}`", value**0.5
-            yield f"one over `{name}`", 1 / value
-            yield f"1 − `{name}`", 1 - value
-        yield f"a `{name}` of 0", type(value)(0)
-        yield f"a `{name}` of 1", type(value)(1)
+            yield text("the square of `{name}`", name=name), value**2
+            yield text("the square root of `{name}`", name=name), value**0.5
+            yield text("one over `{name}`", name=name), 1 / value
+            yield text("1 − `{name}`", name=name), 1 - value
+        yield text("a `{name}` of 0", name=name), type(value)(0)
+        yield text("a `{name}` of 1", name=name), type(value)(1)
     elif isinstance(value, list) and len(value) > 1:
-        yield f"`{name}` backwards", value[::-1]
-        yield f"`{name}` without its last element", value[:-1]
-        yield f"`{name}` without its first element", value[1:]
+        yield text("`{name}` backwards", name=name), value[::-1]
+        yield text("`{name}` without its last element", name=name), value[:-1]
+        yield text("`{name}` without its first element", name=name), value[1:]
 
 
 def _other_arrays(
@@ -273,32 +279,32 @@ def _other_arrays(
     if sort is None or not sort[1].numel():
         return
     if sort[0] == "bool":
-        yield f"the opposite of `{name}`, with True and False exchanged", ~value
-        yield f"a `{name}` that is True everywhere", value | True
-        yield f"a `{name}` that is False everywhere", value & False
+        yield text("the opposite of `{name}`, with True and False exchanged", name=name), ~value
+        yield text("a `{name}` that is True everywhere", name=name), value | True
+        yield text("a `{name}` that is False everywhere", name=name), value & False
     elif sort[0] == "float":
-        yield f"a `{name}` that is 0 everywhere", value * 0
-        yield f"a `{name}` of the opposite sign", -value
+        yield text("a `{name}` that is 0 everywhere", name=name), value * 0
+        yield text("a `{name}` of the opposite sign", name=name), -value
         for words, factor in wide:
-            yield f"a `{name}` that is {words}", value * factor
+            yield text("a `{name}` that is {words}", name=name, words=words), value * factor
         centered = (
             value - (value.mean(-1, keepdim=True) if isinstance(value, Tensor) else value.mean(-1, keepdims=True))
             if value.ndim
             else value
         )
-        yield f"a `{name}` whose mean was subtracted", centered
+        yield text("a `{name}` whose mean was subtracted", name=name), centered
     else:
-        yield f"a `{name}` whose numbers are all one larger", value + 1
-        yield f"a `{name}` whose numbers are all one smaller", value - 1
+        yield text("a `{name}` whose numbers are all one larger", name=name), value + 1
+        yield text("a `{name}` whose numbers are all one smaller", name=name), value - 1
     if value.ndim >= 2:
         turned = value.mT if isinstance(value, Tensor) else value.swapaxes(-1, -2)
-        yield f"a `{name}` with its last two axes exchanged", turned
+        yield text("a `{name}` with its last two axes exchanged", name=name), turned
         if isinstance(value, Tensor) and value.shape[-1] == value.shape[-2] and sort[0] == "bool":
-            yield f"a `{name}` without what lies above the diagonal", value.tril()
-            yield f"a `{name}` without what lies below the diagonal", value.triu()
+            yield text("a `{name}` without what lies above the diagonal", name=name), value.tril()
+            yield text("a `{name}` without what lies below the diagonal", name=name), value.triu()
     for axis in range(-1, -1 - min(value.ndim, 3), -1):
         if value.shape[axis] > 1:
-            yield f"a `{name}` that is reversed along axis {axis}", flip(value, (axis,))
+            yield text("a `{name}` that is reversed along axis {axis}", name=name, axis=axis), flip(value, (axis,))
             rolled = value.roll if isinstance(value, Tensor) else lambda by, axis, v=value: np.roll(v, by, axis)
-            yield f"a `{name}` that is moved by one along axis {axis}", rolled(1, axis)
-            yield f"a `{name}` that is moved back by one along axis {axis}", rolled(-1, axis)
+            yield text("a `{name}` that is moved by one along axis {axis}", name=name, axis=axis), rolled(1, axis)
+            yield text("a `{name}` that is moved back by one along axis {axis}", name=name, axis=axis), rolled(-1, axis)

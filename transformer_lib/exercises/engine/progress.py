@@ -11,6 +11,7 @@ from typing import get_args
 
 from transformer_lib.exercises.engine.report import Report, Verdict
 from transformer_lib.exercises.engine.wording import moved
+from transformer_lib.texts import text
 
 #: Names another folder for the file, for instance one that several machines share.
 FOLDER_VARIABLE = "TRANSFORMER_LIB_HOME"
@@ -73,7 +74,7 @@ def record(report: Report, answer: str = "") -> Report:
     try:
         _append(json.dumps(event).encode("ascii") + b"\n")
     except (OSError, RuntimeError, ValueError) as error:  # no place to write; no home; a name that is no path
-        note = f"Your progress could not be kept: {error}."
+        note = text("Your progress could not be kept: {error}.", error=error)
         return replace(report, note=f"{report.note} {note}".strip())
     return report
 
@@ -82,7 +83,7 @@ def _append(line: bytes) -> None:
     where = path()
     where.parent.mkdir(parents=True, exist_ok=True)
     if where.exists() and not where.is_file():
-        raise OSError(f"{where} is no file")
+        raise OSError(text("{path} is no file", path=where))
     with where.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)

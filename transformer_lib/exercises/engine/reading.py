@@ -23,6 +23,7 @@ from typing import Any
 
 from transformer_lib.exercises.engine.calls import CAPTURE, Call, Names
 from transformer_lib.exercises.engine.sources import parse, read_cells
+from transformer_lib.texts import text
 
 #: A call in code that cannot be parsed, and thus be read by its words alone.
 _CALL = re.compile(r"""\bcheck\(\s*(?:name\s*=\s*)?["']([\w-]+)["']""")
@@ -76,8 +77,8 @@ class Answer:
     @property
     def fingerprint(self) -> str:
         nodes = [*(one.node for one in self.statements), *([self.expression] if self.expression else [])]
-        text = "\n".join([self.exercise, self.problem, *(ast.dump(node) for node in nodes)])
-        return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+        content = "\n".join([self.exercise, self.problem, *(ast.dump(node) for node in nodes)])
+        return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
 
     def load(self, own: Callable[[], None] = lambda: None) -> Any:
         """Run the statements and return the answer. Exceptions of the learner's code pass through.
@@ -117,7 +118,7 @@ class Answer:
             with contextlib.suppress(ValueError):  # the learner may have removed it
                 sys.path.remove(folder)
         if not found:
-            raise ValueError(f'check("{self.exercise}", …) was not reached')
+            raise ValueError(text('check("{name}", …) was not reached', name=self.exercise))
         return found[0]
 
 
@@ -184,7 +185,7 @@ def cell(name: str, path: Path) -> tuple[str, str]:
     for answer in _answers(path, cells):
         if answer.exercise == name and answer.place in sources:
             return answer.place, sources[answer.place].strip()
-    raise ValueError(f'{path} has no check("{name}", …)')
+    raise ValueError(text('{path} has no check("{name}", …)', path=path, name=name))
 
 
 def solutions(path: Path) -> list[Answer]:
@@ -247,18 +248,20 @@ def _answers(path: Path, cells: Iterable[tuple[str, str, str]]) -> Iterator[Answ
     for _, place, source in cells:
         file = f"<{place}>"
         try:
-            tree, text = parse(source)
+            tree, code = parse(source)
         except SyntaxError as error:
             line = (error.text or "").strip()
-            problem = f"SyntaxError: {error.msg} (line {error.lineno}: `{line}`)"
+            problem = text(
+                "SyntaxError: {error} (line {number}: `{line}`)", error=error.msg, number=error.lineno, line=line
+            )
             found = _CALL.findall(source)
             if not found and "check(" in source:
                 found = [""]
             for name in found:
                 yield Answer(name, path, place, problem=problem)
             continue
-        lines = text.splitlines(keepends=True) or [""]
-        linecache.cache[file] = (len(text), None, lines, file)
+        lines = code.splitlines(keepends=True) or [""]
+        linecache.cache[file] = (len(code), None, lines, file)
         here: list[_Statement] = []
         for node in tree.body:
             if isinstance(node, ast.Pass):
@@ -272,7 +275,7 @@ def _answers(path: Path, cells: Iterable[tuple[str, str, str]]) -> Iterator[Answ
             understood = [call for call in calls if call.exercise and call.answer is not None]
             for call in calls:
                 if call not in understood:
-                    problem = f"this call of check is not understood: `{ast.unparse(call.node)}`"
+                    problem = text("this call of check is not understood: `{call}`", call=ast.unparse(call.node))
                     yield Answer("", path, where, problem=problem)
             direct = isinstance(node, ast.Expr) and any(node.value is call.node for call in calls)
             if direct and understood:
@@ -342,7 +345,8 @@ def _never_called(waiting: _Waiting, before: list[_Statement], path: Path, flags
             yield _enclosed(check, one, before, [], path, waiting.place)
         return
     for check in waiting.calls:
-        problem = f"check is called in `{node.name}`, and nothing here calls that (line {check.node.lineno})"
+        where = {"function": node.name, "number": check.node.lineno}
+        problem = text("check is called in `{function}`, and nothing here calls that (line {number})", **where)
         yield Answer(check.exercise, path, waiting.place, problem=problem)
 
 

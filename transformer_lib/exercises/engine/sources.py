@@ -7,6 +7,8 @@ import tokenize
 from pathlib import Path
 from typing import Any
 
+from transformer_lib.texts import text
+
 #: IPython's cell magics whose cell is Python code that defines names as any other.
 _TRANSPARENT = {"time", "capture", "prun", "memit"}
 
@@ -26,19 +28,21 @@ def read_cells(path: Path) -> list[tuple[str, str]]:
         cells = [cell for sheet in sheets for cell in sheet["cells"]]
         return [(cell["cell_type"], "".join(cell.get("source", cell.get("input", "")))) for cell in cells]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a notebook: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            text("{path} is not a notebook: {error}", path=path, error=f"{type(error).__name__}: {error}")
+        ) from error
 
 
 def _decoded(path: Path, content: bytes) -> str:
     """A module's text, by its mark, its declared encoding, or UTF-8."""
     try:
         if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as PowerShell writes
-            text = content.decode("utf-16")
+            source = content.decode("utf-16")
         else:
-            text = content.decode(tokenize.detect_encoding(io.BytesIO(content).readline)[0])
+            source = content.decode(tokenize.detect_encoding(io.BytesIO(content).readline)[0])
     except (SyntaxError, UnicodeError, LookupError) as error:
-        raise ValueError(f"{path} cannot be read: {error}. Save it as UTF-8.") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        raise ValueError(text("{path} cannot be read: {error}. Save it as UTF-8.", path=path, error=error)) from error
+    return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse(source: str) -> tuple[ast.Module, str]:
@@ -58,13 +62,13 @@ def parse(source: str) -> tuple[ast.Module, str]:
         try:
             # IPython would drop the blank line that stands for a cell magic.
             blank = "\n" if source.startswith("\n") else ""
-            text = blank + TransformerManager().transform_cell(source)  # type: ignore[no-untyped-call]
-            tree = _tree(text)
+            code = blank + TransformerManager().transform_cell(source)  # type: ignore[no-untyped-call]
+            tree = _tree(code)
             if len(tree.body) == 1 and isinstance(only := tree.body[0], ast.Expr):
                 how, words = _magic(only.value) or ("", [""])
                 if how == "run_cell_magic" and words[0] in _TRANSPARENT:
                     return parse("\n" + words[2])  # so the magic's own line keeps its number
-            return _Neutral().visit(tree), text
+            return _Neutral().visit(tree), code
         except SyntaxError:
             raise first from None
 

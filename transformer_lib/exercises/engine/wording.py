@@ -36,10 +36,10 @@ def not_yet(exercise: Exercise) -> Report:
     return report(exercise, "todo", text("Not attempted yet."))
 
 
-def passage(exercise: Exercise, see: str) -> str:
-    """A pointer of a declaration in words: “Why the square root”, with its chapter where that is another."""
+def passage(see: str, chapter: str = "") -> str:
+    """A pointer of a declaration in words: “Why the square root”, with its chapter unless it is this one."""
     found = PASSAGES[see]
-    if found.chapter != exercise.chapter:
+    if found.chapter != chapter:
         titles = {"heading": translated(found.heading), "title": translated(CHAPTERS[found.chapter].title)}
         return text("“{heading}” in the chapter “{title}”", **titles)
     return text("“{heading}”", heading=translated(found.heading))
@@ -52,7 +52,7 @@ def report(exercise: Exercise, verdict: Verdict, *says: str, **more: Any) -> Rep
 
 def named(exercise: Exercise, found: Recognition, law: Broken | None = None, printed: str = "") -> Report:
     """The report on a misconception, as certain as it is."""
-    see = passage(exercise, found.mistake.see)
+    see = passage(found.mistake.see, exercise.chapter)
     says = as_text(translated(found.mistake.says))
     says = says if found.sure else text("This looks like: {mistake}", mistake=says)
     more = {"printed": printed, "law": law.law if law else ""}
