@@ -2,11 +2,16 @@
 
 import ast
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.test_laws import BROKEN
 from transformer_lib import texts
+from transformer_lib.exercises import examine, exercises
+from transformer_lib.exercises.engine.exercise import Implement
 from transformer_lib.texts import holes, languages, speak, spoken, text
 
 LIBRARY = Path(texts.__file__).parent
@@ -62,3 +67,46 @@ def test_every_sentence_can_be_collected() -> None:
         assert isinstance(sentence.value, str), place
         given = {keyword.arg for keyword in call.keywords}
         assert None in given or holes(sentence.value) == given, place
+
+
+class _Bracketed(dict[str, str]):
+    """A language of which every sentence is the English one in ⟦brackets⟧."""
+
+    def get(self, sentence: str, default: Any = None) -> str:  # type: ignore[override]
+        return f"⟦{sentence}⟧"
+
+
+@pytest.fixture
+def bracketed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_table", _Bracketed())
+
+
+def outside(said: str) -> str:
+    """What of a text stands in no brackets, without code, numbers and signs."""
+    while "⟦" in said:
+        said, before = re.sub("⟦[^⟦⟧]*⟧", "", said), said
+        assert said != before, before
+    return " ".join(re.findall(r"[^\W\d_]{2,}", re.sub("`[^`]*`", "", said)))
+
+
+def test_what_no_table_has_is_seen(bracketed: None) -> None:
+    assert outside(f"{text('The {name}.', name=text('result'))} Mixed in 3 `code`") == "Mixed in"
+
+
+@pytest.mark.usefixtures("bracketed")
+@pytest.mark.parametrize(("toy", "answer"), [one[:2] for one in BROKEN])
+def test_a_law_is_told_in_the_readers_language(toy: Implement, answer: Any) -> None:
+    report = examine(toy, answer, isolated=False)
+    assert report.tier == "law"
+    assert [outside(line) for line in report.says] == [""] * len(report.says), report.says
+
+
+@pytest.mark.usefixtures("bracketed")
+@pytest.mark.parametrize("name", exercises())
+def test_a_report_is_told_in_the_readers_language(name: str) -> None:
+    """What is no answer at all, and what calls nothing right: the sentences that every exercise shares."""
+    for answer in (..., "nonsense", lambda *args, **kwargs: None):
+        report = examine(exercises()[name], answer, isolated=False)
+        said = () if report.verdict == "raised" else report.says  # an exception is Python's, or PyTorch's
+        told = [report.title, *said, report.see]
+        assert [outside(line) for line in told] == [""] * len(told), told

@@ -18,6 +18,7 @@ from transformer_lib.capstone.divergence import first_divergence
 from transformer_lib.config import StackConfig
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Exercise, Goal, Stage, case, with_weights
+from transformer_lib.texts import text
 from transformer_lib.translator import Translator
 
 #: What the shipped translator is given in the last part, and what it has to write.
@@ -87,7 +88,7 @@ def _transformer(
 def _built(reference: Callable[..., nn.Module], answer: Any, sizes: tuple[int, ...], dtype: torch.dtype) -> nn.Module:
     layer = with_weights(answer, reference, *sizes, dtype=dtype)
     if left := sorted(set(layer.state_dict()) - {name for name, _ in layer.named_parameters()}):
-        raise Complaint(f"your layer stores what the contract does not name: {', '.join(left)}")
+        raise Complaint(text("your layer stores what the contract does not name: {names}", names=", ".join(left)))
     return layer
 
 
@@ -274,7 +275,14 @@ def _translated(answer: Any, draw: Draw) -> Mapping[str, Any]:
     if wrong := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         name = wrong[0]
         told = [f"of shape {shape}" if shape else "missing" for shape in (wanted.get(name), found.get(name))]
-        raise Complaint(f"the weights do not fit: {name} is {told[0]} in the checkpoint, and {told[1]} in your model")
+        raise Complaint(
+            text(
+                "the weights do not fit: {name} is {wanted} in the checkpoint, and {given} in your model",
+                name=name,
+                wanted=told[0],
+                given=told[1],
+            )
+        )
     model.load_state_dict(book.state_dict())
     model.eval()
     source = shipped.encode([ENGLISH])

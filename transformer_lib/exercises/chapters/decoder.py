@@ -14,6 +14,7 @@ from transformer_lib.decoder import DecoderLayer
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case, with_weights
 from transformer_lib.layers import FeedForward, Residual
+from transformer_lib.texts import text
 
 PAD, BOS, EOS = range(3)
 
@@ -45,7 +46,7 @@ class _Library(nn.Module):
 def _through(answer: Any, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Any:
     built = _made(answer, _Library, x.size(-1), x.size(-1) // 2, 7, dtype=x.dtype)
     if any(isinstance(part, nn.Dropout) and part.p > 0 for part in built.modules()):
-        raise Complaint("your layer has a dropout, and the task wants none")
+        raise Complaint(text("your layer has a dropout, and the task wants none"))
     return built.train()(x, memory, memory_mask)
 
 
@@ -119,7 +120,9 @@ class Scripted:
     def __call__(self, source: Tensor, written: Tensor) -> Tensor:
         self.calls += 1
         if self.calls > self.most:
-            raise Complaint(f"your code asks the model more than {self.most} times, though `steps` allows fewer")
+            raise Complaint(
+                text("your code asks the model more than {most} times, though `steps` allows fewer", most=self.most)
+            )
         batch, query = written.shape
         logits = torch.arange(batch * query * 10).sin().reshape(batch, query, 10)
         script = torch.cat([torch.full_like(source[:, :1], BOS), source], dim=1)
@@ -212,7 +215,7 @@ def _forgiveness(model: Any, draw: Draw) -> Mapping[str, Any]:
     """How a translator does alone, and what it says where it has just read a wrong word."""
     source, target, n_words = _test_pairs()
     if not callable(model):
-        raise Complaint("what you gave cannot be called")
+        raise Complaint(text("what you gave cannot be called"))
     reads, says = target[:, :-1], target[:, 1:]
     chance = torch.rand(reads.shape, generator=draw.generator).masked_fill(reads <= EOS, -1.0)
     place = chance.argmax(dim=1, keepdim=True)  # of one word in each sentence
@@ -222,7 +225,12 @@ def _forgiveness(model: Any, draw: Draw) -> Mapping[str, Any]:
     with torch.no_grad():
         logits = model(source, mistaken)
         if not isinstance(logits, Tensor) or logits.shape != (*mistaken.shape, n_words):
-            raise Complaint(f"called with sources and beginnings, it should return logits {(*mistaken.shape, n_words)}")
+            raise Complaint(
+                text(
+                    "called with sources and beginnings, it should return logits {shape}",
+                    shape=(*mistaken.shape, n_words),
+                )
+            )
         goes_on = logits.argmax(-1).gather(1, place) == says.gather(1, place)
         written = torch.full((len(source), 1), BOS)
         for _ in range(says.size(1)):

@@ -12,6 +12,7 @@ from torch import Tensor
 import transformer_lib as lib
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case
+from transformer_lib.texts import text
 
 Texts = list[tuple[tuple[int, ...], float]]
 
@@ -94,7 +95,7 @@ def _few_and_many(draw: Draw) -> Iterator[Case]:
 
 def _rewarded(reward: Any, draw: Draw) -> Mapping[str, Any]:
     if isinstance(reward, bool) or not isinstance(reward, int | float):
-        raise Complaint(f"a number is expected; got {type(reward).__name__}")
+        raise Complaint(text("a number is expected; got {given}", given=type(reward).__name__))
     model = _Bigram(torch.tensor([[0.0, 0.7, 0.1, 0.0, 0.2]] * 5, dtype=torch.float64).log())
     start = torch.zeros(1, 1, dtype=torch.long)
     (four,) = lib.beam_search(model, start, eos_id=4, max_new_tokens=12, beams=4, n_best=4)
@@ -222,7 +223,7 @@ def use_cache(
             new = new[0][parents], new[1][parents]
         both = cache.append(*new)
         if not isinstance(both, tuple | list) or len(both) != 2 or not all(isinstance(x, Tensor) for x in both):
-            raise Complaint("append should return two tensors: all keys and all values")
+            raise Complaint(text("append should return two tensors: all keys and all values"))
         found.append([x.clone() for x in both])
         if two_caches:
             other.append(values[:, :, part] + 1, keys[:, :, part] - 1)  # another layer's

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import transformer_lib as lib
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case, with_weights
+from transformer_lib.texts import text
 
 Split = Callable[[Tensor, int], Tensor]
 
@@ -167,12 +168,12 @@ def _scenes(draw: Draw, batch: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _three_answers(model: Any, draw: Draw) -> Mapping[str, Any]:
     if not isinstance(model, nn.Module):
-        raise Complaint("the answer is no nn.Module")
+        raise Complaint(text("the answer is no nn.Module"))
     features, roles, targets = _scenes(draw, 1000)
     with torch.no_grad():
         logits = model(features, roles)
     if not isinstance(logits, Tensor) or logits.shape != (1000, 3, 8, 2):
-        raise Complaint("called with features (1000, 6, 8) and roles (1000, 6), it should return (1000, 3, 8, 2)")
+        raise Complaint(text("called with features (1000, 6, 8) and roles (1000, 6), it should return (1000, 3, 8, 2)"))
     shares = (logits.argmax(-1) == targets).double().mean(dim=(0, 2)).tolist()
     words = {f"share right, question {number}": share for number, share in enumerate(shares, 1)}
     return {**words, "parameters": sum(p.numel() for p in model.parameters())}
@@ -199,7 +200,7 @@ def _pruned_results(answer: Any, x: Tensor, n_heads: int, d_head: int, head: int
         torch.default_generator.manual_seed(0)
         smaller = answer(layer, head)
     if not isinstance(smaller, nn.Module):
-        raise Complaint(f"a layer is expected; got {type(smaller).__name__}")
+        raise Complaint(text("a layer is expected; got {given}", given=type(smaller).__name__))
     numbers = sum(parameter.numel() for parameter in smaller.parameters())
     old, new = ({part.untyped_storage().data_ptr() for part in one.parameters()} for one in (layer, smaller))
     return {

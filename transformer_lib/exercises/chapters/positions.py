@@ -12,6 +12,7 @@ import transformer_lib as lib
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case
 from transformer_lib.positions import alibi_slopes, relative_position_bucket
+from transformer_lib.texts import text
 from transformer_lib.training import fit
 
 
@@ -214,10 +215,10 @@ def _three_back(length: int, batch: int = 32) -> Callable[[torch.Generator], tup
 
 def _trained_buckets(sizes: Any, draw: Draw) -> Mapping[str, Any]:
     if not isinstance(sizes, tuple | list) or len(sizes) != 2 or not all(type(size) is int for size in sizes):
-        raise Complaint(f"these are no two whole numbers: {sizes!r}"[:80])
+        raise Complaint(text("these are no two whole numbers: {given}", given=repr(sizes)[:40]))
     n_buckets, max_distance = sizes
     if n_buckets > 1000:
-        raise Complaint("more than a thousand buckets are too many to train here")
+        raise Complaint(text("more than a thousand buckets are too many to train here"))
     torch.manual_seed(draw.python.randrange(1000))  # the check puts the global random numbers back
     try:
         model = _Reader(n_buckets, max_distance)

@@ -10,6 +10,7 @@ import transformer_lib as lib
 from transformer_lib import data
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case, with_weights
+from transformer_lib.texts import text
 
 # ---- A head that remembers.
 
@@ -180,13 +181,13 @@ def _silenced(model: Any, draw: Draw) -> Mapping[str, Any]:
     drawn = data.agreement_sentences(200, draw.generator, split="test", n_adjuncts=(2, 3), conflict=True)
     ids, answers = data.encode(drawn + [sentence.twin for sentence in drawn])
     if not callable(model):
-        raise Complaint(f"a model is expected; got {type(model).__name__}")
+        raise Complaint(text("a model is expected; got {given}", given=type(model).__name__))
     visible = ids != data.VOCABULARY.index("que")
     edges = torch.stack([torch.ones_like(visible), visible])[:, :, None, None]
     with torch.no_grad():
         logits = model(ids, edges)
     if not isinstance(logits, Tensor) or logits.shape != (len(ids), 2):
-        raise Complaint("the model should return two logits for each sentence, as `Agreement` does")
+        raise Complaint(text("the model should return two logits for each sentence, as `Agreement` does"))
     return {"accuracy on long clauses": float((logits.argmax(-1) == answers).double().mean())}
 
 

@@ -17,6 +17,7 @@ import transformer_lib as lib
 from transformer_lib.data import PAD_ID, PairBatches, fragment_pairs, train_tokenizer
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case
+from transformer_lib.texts import text
 from transformer_lib.training import Recipe, smoothed_cross_entropy, train
 
 Pieces = tuple[str, ...]
@@ -197,7 +198,7 @@ def _short_run() -> Callable[[Recipe, int], float]:
 
 def _measure_recipe(recipe: Any, draw: Draw) -> Mapping[str, Any]:
     if not isinstance(recipe, Recipe):
-        raise Complaint(f"a Recipe is expected; got {type(recipe).__name__}")
+        raise Complaint(text("a Recipe is expected; got {given}", given=type(recipe).__name__))
     batches = recipe.steps * recipe.accumulate
     if batches > 100:
         return {"batches": batches}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import transformer_lib as lib
 from transformer_lib.exercises.engine.declared import read
 from transformer_lib.exercises.engine.exercise import Case, Complaint, Draw, Goal, Stage, case
+from transformer_lib.texts import text
 
 # ---- What the solutions use of the chapter.
 
@@ -108,12 +109,17 @@ def _kept(model: Any, draw: Draw) -> Mapping[str, Any]:
     """What a model of one vector keeps of 16 words. Its last state alone is read, whatever its own forward does."""
     encoder, answer = getattr(model, "encoder", None), getattr(model, "answer", None)
     if not callable(encoder) or not isinstance(answer, Tensor):
-        raise Complaint("a trained OneVector is expected, with its `encoder` and its matrices `answer`")
+        raise Complaint(text("a trained OneVector is expected, with its `encoder` and its matrices `answer`"))
     words = draw.integers(2000, _PLACES, high=16)
     with torch.no_grad():
         last = encoder(words)[:, -1]
         if last.ndim != 2 or answer.shape != (_PLACES, last.size(1), 16):
-            raise Complaint(f"for 16 places, `answer` should have the shape (16, width, 16); got {tuple(answer.shape)}")
+            raise Complaint(
+                text(
+                    "for 16 places, `answer` should have the shape (16, width, 16); got {shape}",
+                    shape=tuple(answer.shape),
+                )
+            )
         found = torch.einsum("bd,pdv->bpv", last, answer).argmax(-1)
     right = (found == words.flip(1)).double().mean(0)
     kept = (right - 1 / 16) / (1 - 1 / 16)
@@ -130,11 +136,13 @@ class _Untrained(nn.Module):
 def _as_graph(answer: Any, n: int) -> Any:
     graph = answer(n)
     if not isinstance(graph, dict):
-        raise Complaint(f"a dictionary is expected, like that of `convolution`; got {type(graph).__name__}")
+        raise Complaint(
+            text("a dictionary is expected, like that of `convolution`; got {given}", given=type(graph).__name__)
+        )
     try:
         return {node: sorted(needs) for node, needs in graph.items()}
     except TypeError as error:
-        raise Complaint("each value of the dictionary should be a list of pairs (layer, place)") from error
+        raise Complaint(text("each value of the dictionary should be a list of pairs (layer, place)")) from error
 
 
 def _dilated(n: int) -> dict[tuple[int, int], list[tuple[int, int]]]:

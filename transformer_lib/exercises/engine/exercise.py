@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.chapters import CHAPTERS
+from transformer_lib.texts import text
 
 Kind = Literal["implement", "predict", "debug", "explore"]
 Level = Literal["easy", "medium", "hard"]
@@ -349,16 +350,29 @@ def with_weights(
     weights = {name: TAMPERING.weight(name, tensor) for name, tensor in drawn.items()}
     built = answer(*args, **kwargs)
     if not isinstance(built, nn.Module):
-        raise Complaint(f"an nn.Module is expected; got {type(built).__name__}")
+        raise Complaint(text("an nn.Module is expected; got {given}", given=type(built).__name__))
     found = {name: tuple(tensor.shape) for name, tensor in built.named_parameters()}
     wanted = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if missing := [name for name in wanted if name not in found]:
-        raise Complaint(f"your layer has no parameter named {_listed(missing)}; it has {_listed(found)}")
+        raise Complaint(
+            text(
+                "your layer has no parameter named {missing}; it has {found}",
+                missing=_listed(missing),
+                found=_listed(found),
+            )
+        )
     if extra := [name for name in found if name not in wanted]:
-        raise Complaint(f"your layer has parameters that the task does not name: {_listed(extra)}")
+        raise Complaint(text("your layer has parameters that the task does not name: {extra}", extra=_listed(extra)))
     for name, shape in wanted.items():
         if found[name] != shape:
-            raise Complaint(f"the parameter {name} should have the shape {shape}; yours has {found[name]}")
+            raise Complaint(
+                text(
+                    "the parameter {name} should have the shape {shape}; yours has {given}",
+                    name=name,
+                    shape=shape,
+                    given=found[name],
+                )
+            )
     built = built.to(dtype)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
@@ -367,4 +381,4 @@ def with_weights(
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+    return ", ".join(names) or text("none")
