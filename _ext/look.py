@@ -1,4 +1,6 @@
-"""How a page looks beyond its style sheet: the chapter's part above its title, and the colors of query, key and value.
+"""How a page looks beyond its style sheet: the chapter's part above its title, the levels of its sections, and colors.
+
+A heading that ends in ``· *deeper*`` or ``· *engineering*`` shows that word as a badge, and so do the contents.
 
 A reader meets query, key and value in prose, in formulas, in code and in figures, and in each they have the same color:
 in formulas Q, K and V; in code and in literals the names that the book uses for them; in prose the words where they are
@@ -15,6 +17,14 @@ from pygments.token import STANDARD_TYPES, Token
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.highlighting import PygmentsBridge
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+#: What a section may be beside *core*, which has no mark.
+LEVELS = ("deeper", "engineering")
+_BEFORE_LEVEL = " · "
 
 # As whole names. A small k alone may be any number, as in top-k.
 _NAMES = {
@@ -83,8 +93,38 @@ def name_part(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             section.insert(0, title)
 
 
+class Level(nodes.inline):  # type: ignore[misc]
+    """The level of a section, with a space before it: seen and heard, but no part of what the section is called.
+
+    So a reference to the section, the search and the page's name have the title alone, and tables of contents, which
+    copy what stands in a title, show the level too.
+    """
+
+    def astext(self) -> str:
+        return ""
+
+
+class MarkLevels(SphinxTransform):
+    """Make the word behind a heading's last dot its level."""
+
+    default_priority = 700  # behind translations
+
+    def apply(self, **_: Any) -> None:
+        for title in self.document.findall(nodes.title):
+            before, mark = [nodes.Text(""), nodes.Text(""), *title.children][-2:]
+            if not isinstance(mark, nodes.emphasis) or not before.astext().endswith(_BEFORE_LEVEL):
+                continue
+            word = mark.astext()
+            if word not in LEVELS:
+                logger.warning("a section's level is one of %s; got %r", ", ".join(LEVELS), word, location=title)
+            title.replace(before, nodes.Text(before.astext().removesuffix(_BEFORE_LEVEL)))
+            title.replace(mark, Level("", "", nodes.Text(" "), nodes.inline("", word, classes=["level"])))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", color_formulas)
     app.connect("doctree-resolved", name_part)
+    app.add_node(Level)
+    app.add_transform(MarkLevels)
     PygmentsBridge.html_formatter = ColoredCode
     return {"parallel_read_safe": True, "parallel_write_safe": True}

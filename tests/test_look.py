@@ -1,5 +1,6 @@
-"""The colors of query, key and value on the built pages."""
+"""The levels of sections, and the colors of query, key and value on the built pages."""
 
+import io
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ from docutils import nodes
 from playwright.sync_api import Browser
 from pygments import highlight
 from pygments.lexers import PythonLexer
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from tests.browsing import SITE, Visit, chapter_page
 from transformer_lib.plots import KEY, QUERY, VALUE
@@ -53,6 +56,55 @@ def test_names_in_code() -> None:
         "attend(x, key=y)": 'class="n key">key<',
     }.items():
         assert expected in highlight(code, PythonLexer(), look.ColoredCode())
+
+
+PAGE = """# A page
+
+(sec:plain)=
+## A section
+
+See {ref}`sec:deep`.
+
+(sec:deep)=
+## A *proof* · *deeper*
+
+### Costs · *engineering*
+
+## Three · dots
+"""
+
+
+def build(folder: Path, page: str) -> tuple[str, nodes.Node, str]:
+    """A book of one page: its HTML, its contents, and the warnings."""
+    source = folder / "source"
+    source.mkdir()
+    (source / "index.md").write_text(page, encoding="utf-8")
+    (source / "conf.py").write_text('extensions = ["myst_parser", "look"]\n')
+    warnings = io.StringIO()
+    with docutils_namespace():
+        app = Sphinx(source, source, folder / "built", folder / "trees", "html", status=None, warning=warnings)
+        app.build()
+    html = (folder / "built" / "index.html").read_text(encoding="utf-8")
+    return html, app.env.tocs["index"], warnings.getvalue()
+
+
+def test_levels_are_no_part_of_a_title(tmp_path: Path) -> None:
+    html, contents, warnings = build(tmp_path, PAGE)
+    assert '<h2>A <em>proof</em><span> <span class="level">deeper</span></span><a' in html
+    assert '<h3>Costs<span> <span class="level">engineering</span></span><a' in html
+    assert '<span class="std std-ref">A proof</span>' in html
+    assert "<h2>Three · dots<a" in html
+    marks = [(one.parent.astext(), one[-1].astext()) for one in contents.findall(look.Level)]
+    assert marks == [("A proof", "deeper"), ("Costs", "engineering")]
+    search = (tmp_path / "built" / "searchindex.js").read_text(encoding="utf-8")
+    assert '"A proof"' in search
+    assert '"Costs"' in search
+    assert warnings == ""
+
+
+def test_an_unknown_level_is_told(tmp_path: Path) -> None:
+    *_, warnings = build(tmp_path, PAGE.replace("deeper", "depper"))
+    assert "a section's level is one of deeper, engineering; got 'depper'" in warnings
 
 
 @pytest.mark.browser
