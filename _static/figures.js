@@ -11,12 +11,13 @@
     get(name) {
       return this.state[name];
     }
+    /** Set a value, or several at once: nobody hears of one before all have arrived. */
     set(name, value) {
-      if (typeof name === "object") return Object.entries(name).forEach(([one, its]) => this.set(one, its));
-      if (JSON.stringify(this.state[name]) === JSON.stringify(value)) return;
-      this.state[name] = value;
-      for (const event of [`change:${name}`, "change"]) {
-        (this.listeners[event] ?? []).forEach((listener) => listener(this, value));
+      const values = typeof name === "object" ? name : { [name]: value };
+      const changed = Object.keys(values).filter((one) => JSON.stringify(this.state[one]) !== JSON.stringify(values[one]));
+      Object.assign(this.state, values);
+      for (const event of changed.length ? [...changed.map((one) => `change:${one}`), "change"] : []) {
+        (this.listeners[event] ?? []).forEach((listener) => listener(this));
       }
     }
     on(event, listener) {

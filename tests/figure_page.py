@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Locator, Page
 
@@ -62,9 +62,16 @@ class FigurePage:
         faults: errors and warnings of the console, and requests; the page needs none.
     """
 
-    def __init__(self, browser: Browser, *figures: LiveFigure, theme: str = "light", width: int = 1280) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        *figures: LiveFigure,
+        theme: str = "light",
+        width: int = 1280,
+        motion: Literal["reduce", "no-preference"] = "no-preference",
+    ) -> None:
         self.faults: list[str] = []
-        self.context = browser.new_context(viewport={"width": width, "height": 900})
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion=motion)
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda message: self._hear(message.type, message.text))
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))

@@ -101,6 +101,15 @@ def test_in_words(browser: Browser) -> None:
 
 
 @pytest.mark.browser
+def test_nothing_moves_by_itself_for_those_who_do_not_want_it(browser: Browser, figure: AlignmentFigure) -> None:
+    with FigurePage(browser, figure, motion="reduce") as opened:
+        assert opened.figure().get_by_role("button").count() == 0
+        opened.figure().get_by_label("me", exact=True).check()
+        assert state_of(opened.figure())["place"] == 4
+    assert opened.faults == []
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_operated(browser: Browser, figure: AlignmentFigure, width: int) -> None:
     with FigurePage(browser, figure, width=width) as opened:

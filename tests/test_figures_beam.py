@@ -1,8 +1,6 @@
 """Beam search in the page: the same candidates, texts and scores as the library's, and a figure that anyone can use."""
 
 import math
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -314,8 +312,7 @@ def test_play_and_pause(browser: Browser) -> None:
 
 @pytest.mark.browser
 def test_nothing_moves_by_itself_for_those_who_do_not_want_it(browser: Browser) -> None:
-    calm = SimpleNamespace(new_context=partial(browser.new_context, reduced_motion="reduce"))
-    with FigurePage(calm, bigram_figure()) as visit:  # type: ignore[arg-type]
+    with FigurePage(browser, bigram_figure(), motion="reduce") as visit:
         assert visit.figure().get_by_role("button", name="Play").count() == 0
         visit.figure().get_by_role("button", name="Back").click()
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator
 
 from tests.browsing import AXE
 from tests.figure_page import FigurePage, in_page
-from tests.figure_values import built, count
+from tests.figure_values import built, count, state_of
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.plots import record_attention
@@ -214,6 +214,24 @@ def test_by_keyboard_and_mouse(browser: Browser) -> None:
             link = place.locator(".lf-facts a")
             assert link.get_attribute("href") == f"{CHAPTERS[chosen.chapter].file}.html"
             assert CHAPTERS[chosen.chapter].title in link.inner_text()
+
+        # Tab reaches one block, the arrow keys all: upwards as a token goes.
+        place.get_by_role("button", name="encoder: embedding").click()
+        press("Shift+Tab")
+        press("Tab")
+        for key, focused in {
+            "ArrowUp": "encoder: + positions",
+            "ArrowDown": "encoder: embedding",
+            "ArrowLeft": "encoder: embedding",  # there is none before it
+            "End": "decoder × 6 layers",
+            "Home": "encoder: embedding",
+        }.items():
+            press(key)
+            assert visit.page.evaluate("document.activeElement.getAttribute('aria-label')") == focused
+        assert state_of(place)["chosen"] == "source-embedding"  # to walk is not to choose
+        press("Tab")
+        assert visit.page.evaluate("document.activeElement.innerText") in ("Next step", "Start")
+        press("Shift+Tab")
 
         # The walk.
         status = place.locator("[role=status]")

@@ -239,13 +239,15 @@ def test_used_by_keyboard_from_disk(browser: Browser, translator: Translator, tm
     opened.keyboard.press("Enter")
     expect("You gave me a good book.", 4, done=6)
 
-    tokens = opened.get_by_role("group", name="Translation, token by token").get_by_role("button")
+    tokens = opened.get_by_role("toolbar", name="Translation, token by token").get_by_role("button")
     tokens.nth(2).focus()
     assert tokens.nth(2).get_attribute("aria-pressed") == "true"
     weights = [float(text) for text in opened.locator(".lf-tokens small").all_inner_texts()]
     assert sum(weights) == pytest.approx(1.0, abs=0.05)
     assert len(weights) == translator.encode(["You gave me a good book."]).size(1)
     assert opened.locator(".lf-rivals li").count() == 5
+    opened.keyboard.press("ArrowRight")
+    assert [token.get_attribute("aria-pressed") for token in tokens.all()[2:4]] == ["false", "true"]
     opened.evaluate(AXE)
     found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []

@@ -12,62 +12,51 @@ let alignments = 0;
 function render({ model, el }) {
   const read = model.get("read"), written = model.get("written"), weights = model.get("weights");
   const name = `lf-alignment-${alignments++}`, last = written.length - 1;
-  const choose = (place) => {
-    model.set("place", place);
-    update();
-    model.save_changes();
-  };
+  const choose = (place) => keep(model, { place });
 
   const above = read.map((word) => make("span", { text: word, title: word === "■" ? "the end of the sentence" : null }));
   const below = written.map((word, place) => {
     const input = make("input", {
       type: "radio", name, "aria-label": word,
-      onchange: () => { stop(); choose(place); },
+      onchange: () => { play.stop(); choose(place); },
     });
-    const element = make("label", { onpointerenter: (event) => event.pointerType === "mouse" && !timer && hover(place), onpointerleave: () => hover(null) },
+    const element = make("label", { onpointerenter: (event) => event.pointerType === "mouse" && !play.playing() && hover(place), onpointerleave: () => hover(null) },
       input, make("span", { text: word, lang: "pt-BR" }));
     return { input, element };
   });
   const lines = written.map(() => read.map(() => make("path")));
   const drawing = make("svg", { class: "lf-lines", style: `height:${GAP}px`, "aria-hidden": "true" }, ...lines.flat());
   const told = make("p", { class: "lf-note", role: "status" });
-  const play = make("button", { type: "button", class: "lf-button lf-small", onclick: () => (timer ? stop() : start()) });
+  let next = 0, hovered = null;
+  const play = player({
+    every: 1000, class: "lf-button lf-small", pause: "Stop",
+    begin: () => { [next, hovered] = [1, null]; choose(0); },
+    step: () => {
+      if (next > last) return false;
+      choose(next++);
+      return true;
+    },
+    changed: () => update(),
+  });
   const first = make("div", { class: "lf-sentence lf-read", lang: "en" }, ...above);
   const second = make("div", { class: "lf-sentence lf-written", role: "radiogroup", "aria-label": "The word that is being written" }, ...below.map((one) => one.element));
   frame(el, make("div", { class: "lf-alignment" }, first, drawing, second,
-    make("div", { class: "lf-row lf-between" }, told, play),
+    make("div", { class: "lf-row lf-between" }, told, play.element),
     make("div", { class: "lf-warnings" }, ...(model.get("notes") ?? []).map((text) => make("p", { text })))));
 
-  // Writing the sentence, a word at a time.
-  let timer = null, hovered = null;
   function hover(place) {
     hovered = place;
     update();
   }
-  function start() {
-    let next = 0;
-    hovered = null;
-    const step = () => {
-      if (next > last) return stop();
-      choose(next++);
-    };
-    timer = setInterval(step, 1000);
-    step();
-  }
-  function stop() {
-    clearInterval(timer);
-    timer = null;
-    update();
-  }
 
   function update() {
-    const place = hovered ?? model.get("place"), row = weights[place];
+    const writing = play.playing(), place = hovered ?? model.get("place"), row = weights[place];
     // First the words, since their looks move them; then the lines between them.
     above.forEach((element, j) => element.style.setProperty("--weight", row[j]));
     below.forEach(({ input, element }, i) => {
       input.checked = i === model.get("place");
       element.classList.toggle("now", i === place);
-      element.classList.toggle("unwritten", Boolean(timer) && i > place);
+      element.classList.toggle("unwritten", writing && i > place);
     });
     const left = drawing.getBoundingClientRect().left;
     const middle = (element) => {
@@ -77,7 +66,7 @@ function render({ model, el }) {
     const tops = above.map(middle), ends = below.map((one) => middle(one.element));
     drawing.setAttribute("viewBox", `0 0 ${Math.max(1, drawing.parentElement.clientWidth)} ${GAP}`);
     lines.forEach((those, i) => those.forEach((line, j) => {
-      const weight = weights[i][j], now = i === place, seen = weight >= 0.02 && (!timer || i <= place);
+      const weight = weights[i][j], now = i === place, seen = weight >= 0.02 && (!writing || i <= place);
       set(line, {
         d: `M${ends[i]} ${GAP - 2}C${ends[i]} ${0.55 * GAP} ${tops[j]} ${0.45 * GAP} ${tops[j]} 2`,
         class: now ? "now" : "",
@@ -86,16 +75,14 @@ function render({ model, el }) {
       });
     }));
     told.textContent = `“${written[place]}” looked at: ${looked(row, read)}`;
-    play.textContent = timer ? "Stop" : "Play";
   }
-  model.on("change:place", update);
+  const leave = follow(model, ["place"], update);
   const watch = new ResizeObserver(update);
   [drawing.parentElement, ...above, ...below.map((one) => one.element)].forEach((part) => watch.observe(part));
-  update();
   return () => {
-    stop();
+    play.stop();
     watch.disconnect();
-    model.off("change:place", update);
+    leave();
   };
 }
 

@@ -9,7 +9,6 @@ export function attend({ query, key: keys, value: values, d_k, scaled, temperatu
 
 const SIZE = 300, LOW = -3, HIGH = 7; // the plane, in pixels and in its own units
 const place = (value) => ((value - LOW) / (HIGH - LOW)) * SIZE;
-const steps = (low, high, by) => Array.from({ length: Math.round((high - low) / by) + 1 }, (_, i) => low + i * by);
 
 function render({ model, el }) {
   const tokens = model.get("tokens"), names = model.get("axes"), valueNames = model.get("value_names");
@@ -48,14 +47,11 @@ function render({ model, el }) {
   plane.addEventListener("pointermove", (event) => plane.hasPointerCapture(event.pointerId) && drag(event));
 
   // The controls.
-  const change = (name) => (value) => {
-    model.set(name, value);
-    update();
-  };
+  const change = (name) => (value) => keep(model, { [name]: value });
   const move = (start) => change("query")([...start, ...model.get("query").slice(2)]);
   const one = (value) => number(value, 1);
-  const across = slider(`query: ${names[0]}`, steps(LOW, HIGH, 0.1), one, (x) => move([x, model.get("query")[1]]));
-  const along = slider(`query: ${names[1]}`, steps(LOW, HIGH, 0.1), one, (y) => move([model.get("query")[0], y]));
+  const across = slider(`query: ${names[0]}`, range(LOW, HIGH, 0.1), one, (x) => move([x, model.get("query")[1]]));
+  const along = slider(`query: ${names[1]}`, range(LOW, HIGH, 0.1), one, (y) => move([model.get("query")[0], y]));
   const widths = model.get("widths").map(String);
   const width = slider("width d_k", widths.map(Number), String, change("d_k"));
   const warmth = slider("temperature", [0.1, 0.2, 0.5, 1, 2, 5, 10], String, change("temperature"));
@@ -73,9 +69,9 @@ function render({ model, el }) {
     const head = make("th", { scope: "row", text: token, lang: model.get("language") });
     return { seen, score, weight, bar, row: make("tr", {}, make("td", {}, seen), head, score, weight, barCell) };
   });
-  const head = ["seen", "key", "score", "weight", ""].map((text) => make("th", { scope: "col", text }));
-  head[4].setAttribute("aria-hidden", "true");
-  const table = make("table", { class: "lf-table" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows.map((r) => r.row)));
+  const head = heads(["seen", "key", "score", "weight", ""]);
+  head.querySelector("th:last-child").setAttribute("aria-hidden", "true");
+  const table = make("table", { class: "lf-table" }, head, make("tbody", {}, ...rows.map((r) => r.row)));
 
   const outputs = valueNames.map((name) => {
     const shown = make("output", { class: "lf-number" }), bar = make("span", { class: "lf-bar", style: "background:var(--lf-output)" });
@@ -87,7 +83,7 @@ function render({ model, el }) {
 
   frame(
     el,
-    make("div", { class: "lf-controls", role: "group", "aria-label": "Controls" }, across.element, along.element, width.element, warmth.element, root.element),
+    controls("Controls", "lf-controls", across.element, along.element, width.element, warmth.element, root.element),
     make("div", { class: "lf-panels", style: "margin-top:0.8rem" },
       make("div", {}, plane),
       make("div", {}, table,
@@ -127,16 +123,9 @@ function render({ model, el }) {
     width.show(now.d_k);
     warmth.show(now.temperature);
     root.input.checked = now.scaled;
-    if (JSON.stringify(model.get("weights")) !== JSON.stringify(weights)) {
-      model.set("weights", weights);
-      model.set("output", output);
-      model.save_changes();
-    }
+    keep(model, { weights, output });
   }
-  const watched = ["query", "d_k", "scaled", "temperature", "visible"];
-  watched.forEach((name) => model.on(`change:${name}`, update));
-  update();
-  return () => watched.forEach((name) => model.off(`change:${name}`, update));
+  return follow(model, ["query", "d_k", "scaled", "temperature", "visible"], update);
 }
 
 /** Labels of the keys, those of one place together: right of the dot or, where it would cover another, above. */

@@ -57,25 +57,24 @@ function render({ model, el }) {
   const names = model.get("names"), widths = model.get("widths"), words = model.get("words"), end = model.get("eos_id");
   const penalties = model.get("penalties"), language = model.get("language");
   const spelled = (tokens) => tokens.map((token) => (token === end ? "" : words[token])).join("").trim();
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  let search, timer = null;
+  let searched = null, search;
 
-  function find() {
-    const [penalty, alpha] = penalties[model.get("penalty")];
-    const longest = model.get("max_new_tokens");
-    search = beamSearch(model.get("tables")[model.get("text")], { beams: model.get("beams"), penalty, alpha, end, longest });
+  /** Search with the settings of the model, or with others; what was searched last stays known. */
+  function find(others = {}) {
+    const settings = Object.fromEntries(["text", "beams", "penalty"].map((name) => [name, others[name] ?? model.get(name)]));
+    if (JSON.stringify(settings) === searched) return;
+    const [penalty, alpha] = penalties[settings.penalty], longest = model.get("max_new_tokens");
+    search = beamSearch(model.get("tables")[settings.text], { beams: settings.beams, penalty, alpha, end, longest });
+    searched = JSON.stringify(settings);
   }
   const shownStep = () => Math.min(model.get("step"), search.steps.length);
 
   // The settings; what was shown to its end stays so.
   const settle = (name) => (value) => {
     const whole = shownStep() === search.steps.length;
-    stop();
-    model.set(name, value);
-    model.set("chosen", 0);
-    find();
-    if (whole) model.set("step", search.steps.length);
-    update();
+    play.stop();
+    find({ [name]: value });
+    keep(model, { [name]: value, chosen: 0, ...(whole ? { step: search.steps.length } : {}) });
   };
   const select = make("select", { onchange: () => settle("text")(select.selectedIndex) },
     ...names.map((name) => make("option", { text: name })));
@@ -84,35 +83,14 @@ function render({ model, el }) {
   const penalty = slider("length penalty", penalties.map((_, i) => i), (i) => told(penalties[i]), settle("penalty"));
 
   // The steps.
-  function go(step) {
-    model.set("step", Math.max(0, Math.min(search.steps.length, step)));
-    update();
-  }
-  function stop() {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "Play";
-  }
-  function start() {
-    if (shownStep() === search.steps.length) go(0);
-    play.textContent = "Pause";
-    timer = setInterval(() => {
-      go(shownStep() + 1);
-      if (shownStep() === search.steps.length) {
-        stop();
-        model.save_changes();
-      }
-    }, 1100);
-  }
-  const press = (text, where) =>
-    make("button", {
-      type: "button", class: "lf-button", text,
-      onclick: () => { stop(); go(where()); model.save_changes(); },
-    });
+  const go = (step) => keep(model, { step: Math.max(0, Math.min(search.steps.length, step)) });
+  const press = (text, where) => button(text, () => { play.stop(); go(where()); });
   const first = press("Start", () => 0), back = press("Back", () => shownStep() - 1);
   const next = press("Next", () => shownStep() + 1), whole = press("End", () => search.steps.length);
-  const play = make("button", {
-    type: "button", class: "lf-button", text: "Play", hidden: calm, onclick: () => (timer ? stop() : start()),
+  const play = player({
+    every: 1100, pause: "Pause",
+    begin: () => shownStep() === search.steps.length && go(0),
+    step: () => { go(shownStep() + 1); return shownStep() < search.steps.length; },
   });
 
   // What is seen.
@@ -121,16 +99,14 @@ function render({ model, el }) {
   const status = make("p", { class: "lf-beam-status", role: "status" });
   const weighed = make("tbody"), ranked = make("tbody");
   const weighedCaption = make("caption"), rankedCaption = make("caption", { text: "Finished texts, best first" });
-  const head = (...texts) =>
-    make("thead", {}, make("tr", {}, ...texts.map((text) => make("th", { scope: "col", text, class: /sum|score|log|tokens/.test(text) && "lf-right" }))));
-  const candidates = make("table", { class: "lf-table lf-weighed" }, weighedCaption, head("of beam", "next", "log p", "sum", "what becomes of it"), weighed);
-  const results = make("table", { class: "lf-table lf-ranked" }, rankedCaption, head("#", "text", "tokens", "sum", "score"), ranked);
+  const candidates = make("table", { class: "lf-table lf-weighed" }, weighedCaption, heads(["of beam", "next", "log p", "sum", "what becomes of it"], [2, 3]), weighed);
+  const results = make("table", { class: "lf-table lf-ranked" }, rankedCaption, heads(["#", "text", "tokens", "sum", "score"], [2, 3, 4]), ranked);
 
   frame(
     el,
-    make("div", { class: "lf-controls lf-beam-controls", role: "group", "aria-label": "Controls" },
+    controls("Controls", "lf-controls lf-beam-controls",
       make("label", { class: "lf-slider" }, make("span", { text: "translate" }), select), width.element, penalty.element),
-    make("div", { class: "lf-row lf-beam-steps", role: "group", "aria-label": "Steps" }, first, back, next, whole, play),
+    controls("Steps", "lf-row lf-beam-steps", first, back, next, whole, play.element),
     status,
     make("div", { class: "lf-panels lf-beam" }, make("div", {}, tree, legend), make("div", {}, candidates, results)),
   );
@@ -182,7 +158,7 @@ function render({ model, el }) {
   }
 
   function update() {
-    if (!search) find();
+    find();
     const beams = model.get("beams"), now = shownStep(), count = search.steps.length, at = search.steps[now - 1];
     const finished = at?.finished ?? [];
     select.selectedIndex = model.get("text");
@@ -213,7 +189,7 @@ function render({ model, el }) {
       const pressed = place === model.get("chosen");
       const button = make("button", {
         type: "button", class: "lf-found", "aria-pressed": String(pressed), lang: language, text: spelled(one.tokens),
-        onclick: () => { model.set("chosen", place); update(); model.save_changes(); },
+        onclick: () => keep(model, { chosen: place }),
       });
       return make("tr", {}, make("td", { text: place + 1 }), make("td", { class: "lf-wrap" }, button),
         ...[one.tokens.length, number(one.total, 3), number(one.score, 3)].map((text) => make("td", { class: "lf-right", text })));
@@ -222,10 +198,7 @@ function render({ model, el }) {
     status.textContent = tell(at, now, count, running, finished);
 
     const found = search.finished.map((one) => [one.tokens, rounded(one.total), rounded(one.score)]);
-    if (JSON.stringify(model.get("finished")) !== JSON.stringify(found)) {
-      model.set("finished", found);
-      model.save_changes();
-    }
+    keep(model, { finished: found });
   }
 
   function tell(at, now, count, running, finished) {
@@ -238,16 +211,10 @@ function render({ model, el }) {
     return said.join(" ");
   }
 
-  const changed = () => { find(); update(); };
-  const settings = ["text", "beams", "penalty"], views = ["step", "chosen"];
-  find();
-  settings.forEach((name) => model.on(`change:${name}`, changed));
-  views.forEach((name) => model.on(`change:${name}`, update));
-  update();
+  const leave = follow(model, ["text", "beams", "penalty", "step", "chosen"], update);
   return () => {
-    stop();
-    settings.forEach((name) => model.off(`change:${name}`, changed));
-    views.forEach((name) => model.off(`change:${name}`, update));
+    play.stop();
+    leave();
   };
 }
 

@@ -13,6 +13,42 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A button. */
+export function button(text, onclick, kind = "lf-button") {
+  return make("button", { type: "button", class: kind, text, onclick });
+}
+
+/** Controls that belong together. */
+export function controls(label, kind, ...children) {
+  return make("div", { class: kind, role: "group", "aria-label": label }, ...children);
+}
+
+/** The head of a table; columns of numbers stand at the right. */
+export function heads(texts, numbers = []) {
+  const cells = texts.map((text, i) => make("th", { scope: "col", text, class: numbers.includes(i) && "lf-right" }));
+  return make("thead", {}, make("tr", {}, ...cells));
+}
+
+/**
+ * Let arrow keys walk through the buttons of a toolbar, of which Tab reaches one. Returns a function that says which;
+ * call it where the buttons have changed.
+ */
+export function walk(toolbar, { upwards = false } = {}) {
+  const buttons = () => [...toolbar.querySelectorAll("button")];
+  const reach = (one) => buttons().forEach((other) => (other.tabIndex = other === one ? 0 : -1));
+  const [up, down] = upwards ? [1, -1] : [-1, 1];
+  toolbar.addEventListener("focusin", (event) => reach(event.target.closest("button")));
+  toolbar.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const all = buttons(), here = all.indexOf(event.target.closest("button"));
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: up, ArrowDown: down, Home: -here, End: all.length - 1 - here };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    all[here + steps[event.key]]?.focus();
+  });
+  return reach;
+}
+
 /** Make an element the place of a figure. */
 export function frame(el, ...children) {
   el.classList.add("live-figure");

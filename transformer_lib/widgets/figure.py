@@ -11,11 +11,12 @@ from matplotlib.figure import Figure as Picture
 
 _HERE = Path(__file__).parent
 STYLE = _HERE / "figures.css"
+SHARED = ("mathematics", "model", "moving", "elements")
 
 
 def source(name: str) -> str:
     """The JavaScript of a figure: what all share, then its own. One module, since a figure cannot import files."""
-    return "\n".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("mathematics", "elements", name))
+    return "\n".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in (*SHARED, name))
 
 
 def style() -> str:

@@ -21,11 +21,7 @@ function render({ model, el }) {
   const layers = model.get("layers"), name = `lf-heads-${headViews++}`;
   const language = model.get("language");
   const now = () => layers[model.get("layer")];
-  const choose = (values) => {
-    Object.entries(values).forEach(([trait, value]) => model.set(trait, value));
-    update();
-    model.save_changes();
-  };
+  const choose = (values) => keep(model, values);
 
   // All heads, a small map each.
   const maps = layers.map((one, layer) =>
@@ -45,7 +41,7 @@ function render({ model, el }) {
 
   // The tokens and the lines between them, made anew for another layer.
   const title = make("p", { class: "lf-head" });
-  const all = make("button", { type: "button", class: "lf-button lf-small", text: "all words", onclick: () => choose({ query: null, key: null }) });
+  const all = button("all words", () => choose({ query: null, key: null }), "lf-button lf-small");
   const columns = make("div", { class: "lf-columns" });
   const told = make("p", { class: "lf-note", role: "status", style: "min-height:2.8em" });
   frame(el, make("div", { class: "lf-heads" }, overview,
@@ -133,10 +129,7 @@ function render({ model, el }) {
     return `The strongest line runs from “${queries[from]}” to “${keys[to]}”: ${number(weights[from][to])}. Choose a word to see its numbers.`;
   }
 
-  const watched = ["layer", "head", "query", "key"];
-  watched.forEach((trait) => model.on(`change:${trait}`, update));
-  update();
-  return () => watched.forEach((trait) => model.off(`change:${trait}`, update));
+  return follow(model, ["layer", "head", "query", "key"], update);
 }
 
 /** Whether two layers have the same words on both sides, so that a choice can stay. */

@@ -1,5 +1,10 @@
 // The mathematics of the figures, as in the book. Arrays of numbers in, arrays of numbers out.
 
+/** Numbers from `low` to `high`, by steps of hundredths or more. */
+export function range(low, high, by = 1) {
+  return Array.from({ length: Math.round((high - low) / by) + 1 }, (_, i) => Math.round((low + i * by) * 100) / 100);
+}
+
 /** The dot product of two vectors over their first `width` numbers. */
 export function dot(a, b, width = a.length) {
   let sum = 0;

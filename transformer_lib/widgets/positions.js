@@ -35,7 +35,7 @@ export function pairProducts(query, key, queryAt, keyAt) {
 }
 
 const sumOf = (numbers) => numbers.reduce((a, b) => a + b, 0);
-const upTo = (count) => Array.from({ length: count }, (_, i) => i);
+const upTo = (count) => range(0, count - 1);
 
 /** Ticks at round numbers between two ends. */
 function rounded(low, high, most = 6) {
@@ -111,7 +111,7 @@ function wavesPart(model, change) {
   const rowHead = make("p", { class: "lf-head" }), profileHead = make("p", { class: "lf-head" });
   const verdict = make("p", { class: "lf-note", role: "status" });
   const element = make("div", {},
-    make("div", { class: "lf-controls", role: "group", "aria-label": "Controls of the waves" }, slide.element, centered.element),
+    controls("Controls of the waves", "lf-controls", slide.element, centered.element),
     make("div", { class: "lf-positions" },
       headed(`The table: ${length} positions, ${width} columns`, map.element),
       make("div", {}, rowHead, numbers.element, profileHead, profile.element)),
@@ -171,24 +171,24 @@ function rotaryPart(model, change) {
   const longest = Math.max(...pairs.flatMap((pair) => [size(query, pair), size(key, pair)])) || 1;
   const unit = 56 / longest;
 
-  let moving = false, last = null;
+  let last = null;
   function move(name, other) {
     return (value) => {
       const by = value - model.get(name), also = model.get(other) + by;
       if (!model.get("together")) return change(name)(value);
       // Both stop where one of them reaches an end.
       const allowed = also < 0 ? by - also : also > length - 1 ? by - (also - length + 1) : by;
-      const places = { [name]: model.get(name) + allowed, [other]: model.get(other) + allowed };
-      moving = true;
-      Object.entries(places).forEach(([which, place]) => model.set(which, place));
-      moving = false;
-      model.save_changes();
-      update();
+      keep(model, { [name]: model.get(name) + allowed, [other]: model.get(other) + allowed });
+      show();
     };
   }
   const asks = slider("query at", upTo(length), String, move("query_at", "key_at"));
   const asked = slider("key at", upTo(length), String, move("key_at", "query_at"));
   const together = tick("move both together", change("together"));
+  function show() {
+    asks.show(model.get("query_at"));
+    asked.show(model.get("key_at"));
+  }
 
   const cards = pairs.map((pair) => {
     const circles = [[query, "var(--lf-query)"], [key, "var(--lf-key)"]].map(([vector, stroke]) =>
@@ -222,14 +222,13 @@ function rotaryPart(model, change) {
   narrow.element.classList.add("lf-phone-only");
   const verdict = make("p", { class: "lf-note", role: "status" });
   const element = make("div", {},
-    make("div", { class: "lf-controls", role: "group", "aria-label": "Controls of rotary positions" }, asks.element, asked.element, together.element),
+    controls("Controls of rotary positions", "lf-controls", asks.element, asked.element, together.element),
     make("div", { class: "lf-pairs" }, ...cards.map((card) => card.element)),
     score,
     headed("The score at every distance", profile.element, narrow.element),
     verdict);
 
   function update() {
-    if (moving) return; // one of the two places is still the old one
     const m = model.get("query_at"), n = model.get("key_at");
     const q = turn(query, m), k = turn(key, n), products = pairProducts(query, key, m, n);
     cards.forEach((card, pair) => {
@@ -254,22 +253,18 @@ function rotaryPart(model, change) {
     verdict.textContent = `Query at ${m}, key at ${n}: distance ${number(m - n, 0)}, score ${number(sumOf(products))}.` +
       (moved ? " Both have moved: all arrows have turned, the angles between them and the score are as before." : "");
     last = { m, n };
-    asks.show(m);
-    asked.show(n);
+    show();
     together.input.checked = model.get("together");
   }
   return { element, update };
 }
 
 function render({ model, el }) {
-  const change = (name) => (value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
+  const change = (name) => (value) => keep(model, { [name]: value });
   const parts = { waves: wavesPart(model, change), rotary: rotaryPart(model, change) };
   const names = { waves: "Added waves", rotary: "Turned arrows" };
-  const buttons = Object.keys(parts).map((name) => make("button", { type: "button", class: "lf-part", text: names[name], onclick: () => change("part")(name) }));
-  const choice = make("div", { class: "lf-parts", role: "group", "aria-label": "Scheme" }, ...buttons);
+  const buttons = Object.keys(parts).map((name) => button(names[name], () => change("part")(name), "lf-part"));
+  const choice = controls("Scheme", "lf-parts", ...buttons);
   choice.hidden = !model.get("tabs");
   frame(el, choice, parts.waves.element, parts.rotary.element);
 
@@ -281,10 +276,7 @@ function render({ model, el }) {
       if (shown) part.update();
     });
   }
-  const watched = ["part", "position", "by_distance", "query_at", "key_at", "together"];
-  watched.forEach((name) => model.on(`change:${name}`, update));
-  update();
-  return () => watched.forEach((name) => model.off(`change:${name}`, update));
+  return follow(model, ["part", "position", "by_distance", "query_at", "key_at", "together"], update);
 }
 
 export default { render };

@@ -175,16 +175,10 @@ export function logAxis(values) {
 
 function render({ model, el }) {
   let weights = new Weights(model.get("seed"));
-  const change = (name) => (value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
-  const range = (first, last, by) => Array.from({ length: Math.round((last - first) / by) + 1 }, (_, i) => Math.round((first + i * by) * 100) / 100);
-  const depth = slider("branches", range(1, 64, 1), String, change("depth"));
+  const change = (name) => (value) => keep(model, { [name]: value });
+  const depth = slider("branches", range(1, 64), String, change("depth"));
   const size = slider("size of each", range(0.01, 1, 0.01), (value) => number(value), change("branch"));
-  const again = make("button", {
-    type: "button", class: "lf-button", text: "other random weights", onclick: () => change("seed")((model.get("seed") + 1) % 1000),
-  });
+  const again = button("other random weights", () => change("seed")((model.get("seed") + 1) % 1000));
 
   const panels = ["Size of the stream", "Gradient of each branch"].map((title) => {
     const panel = chart({ height: 230, below: "branch" });
@@ -207,12 +201,12 @@ function render({ model, el }) {
     const head = make("th", { scope: "row" }, make("label", { class: "lf-tick" }, box, sample, make("span", { text: label })));
     return { box, cells, row: make("tr", {}, head, ...cells) };
   });
-  const heads = ["stack", "stream, end", "gradient, first", "gradient, last"].map((text) => make("th", { scope: "col", text }));
-  const table = make("table", { class: "lf-table lf-stream-table" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows.map(({ row }) => row)));
+  const head = heads(["stack", "stream, end", "gradient, first", "gradient, last"]);
+  const table = make("table", { class: "lf-table lf-stream-table" }, head, make("tbody", {}, ...rows.map(({ row }) => row)));
   const verdict = make("p", { class: "lf-note", role: "status" });
   frame(
     el,
-    make("div", { class: "lf-controls", role: "group", "aria-label": "Controls" }, depth.element, size.element),
+    controls("Controls", "lf-controls", depth.element, size.element),
     make("div", { class: "lf-halves" }, ...panels.map((panel) => panel.element)),
     table,
     make("div", { class: "lf-row lf-stream-end" }, again, verdict),
@@ -252,10 +246,7 @@ function render({ model, el }) {
     depth.show(count);
     size.show(model.get("branch"));
   }
-  const watched = ["depth", "branch", "seed", "shown"];
-  watched.forEach((name) => model.on(`change:${name}`, update));
-  update();
-  return () => watched.forEach((name) => model.off(`change:${name}`, update));
+  return follow(model, ["depth", "branch", "seed", "shown"], update);
 }
 
 export default { render };

@@ -48,7 +48,7 @@ const grouped = (value) => value.toLocaleString("en-US");
 function render({ model, el }) {
   const blocks = model.get("blocks"), chapters = model.get("chapters"), choices = model.get("choices");
   const source = model.get("source_tokens"), target = model.get("target_tokens"), [from, to] = model.get("follow");
-  const walk = blocks.filter((block) => block.walk).map((block) => block.id);
+  const route = blocks.filter((block) => block.walk).map((block) => block.id);
   const byId = Object.fromEntries(blocks.map((block) => [block.id, block]));
   const sizes = () => Object.fromEntries(SIZES.map((name) => [name, model.get(name)]));
   const dimensions = () => ({ ...sizes(), d_head: model.get("d_model") / model.get("n_heads"), source: source.length, target: target.length });
@@ -56,15 +56,10 @@ function render({ model, el }) {
     const known = dimensions(), words = { word: source[from], given: target[to], next: target[to + 1] };
     return text.replace(/\{(\w+)\}/g, (_, name) => words[name] ?? grouped(known[name]));
   };
-  const change = (values) => {
-    for (const [name, value] of Object.entries(values)) model.set(name, value);
-    model.save_changes();
-    update();
-  };
-  const choose = (id) => change({ chosen: id });
+  const choose = (id) => keep(model, { chosen: id });
   const go = (step) => {
-    const next = Math.max(0, Math.min(walk.length, step));
-    change(next ? { step: next, chosen: walk[next - 1] } : { step: next });
+    const next = Math.max(0, Math.min(route.length, step));
+    keep(model, next ? { step: next, chosen: route[next - 1] } : { step: next });
   };
 
   // The drawing: arrows below, buttons above.
@@ -86,9 +81,9 @@ function render({ model, el }) {
   const buttons = Object.fromEntries(blocks.map((block) => {
     const side = /^(source|encoder)/.test(block.id) ? "encoder" : "decoder";
     const whole = /layer$/.test(block.id);
-    const button = make("button", { type: "button", class: `lf-block lf-block-${whole ? "layer" : block.kind}`, onclick: () => choose(block.id) });
-    if (block.id === "cross-attention") button.classList.add("lf-block-cross");
-    return [block.id, { block, side, button: put(button, block.box) }];
+    const one = button("", () => choose(block.id), `lf-block lf-block-${whole ? "layer" : block.kind}`);
+    if (block.id === "cross-attention") one.classList.add("lf-block-cross");
+    return [block.id, { block, side, button: put(one, block.box) }];
   }));
   const near = (words, place, lang, box) => {
     const first = Math.max(0, place - 1), cut = words.slice(first, place + 2);
@@ -102,15 +97,16 @@ function render({ model, el }) {
     return { part, share, bar, row: make("div", { class: "lf-count" }, make("span", { text: part }), share, make("span", { class: "lf-rail" }, bar)) };
   });
   const counts = put(make("div", { class: "lf-counts" }, total, make("span", { text: "parameters in all" }), ...bars.map((bar) => bar.row)), [0, 0, 168, 184]);
-  const map = make("div", { class: "lf-map", role: "group", "aria-label": "The Transformer, from below to above" },
+  const map = make("div", { class: "lf-map", role: "toolbar", "aria-label": "The Transformer, from below to above" },
     wires, counts,
     near(source, from, model.get("language"), [0, 494, 172, 20]),
     ...Object.values(buttons).map((one) => one.button),
     near(target, to, model.get("target_language"), [176, 494, 172, 20]),
     put(make("p", { class: "lf-words lf-said", lang: model.get("target_language"), text: target[to + 1] }), [196, 0, 132, 18]), token);
+  const reach = walk(map, { upwards: true });
 
   // The walk.
-  const press = (text, where) => make("button", { type: "button", class: "lf-button", text, onclick: () => go(where()) });
+  const press = (text, where) => button(text, () => go(where()));
   const first = press("Start", () => 0), back = press("Back", () => model.get("step") - 1), next = press("Next step", () => model.get("step") + 1);
   const status = make("p", { class: "lf-told", role: "status" });
 
@@ -120,15 +116,15 @@ function render({ model, el }) {
   const facts = make("dl", { class: "lf-facts" }, ...Object.entries(cell).flatMap(([name, value]) =>
     [make("dt", { text: { class: "in the library", module: "in the model", chapter: "built in" }[name] ?? name }), value]));
 
-  const sliders = Object.fromEntries(SIZES.map((name) => [name, slider(name, choices[name], grouped, (value) => change({ [name]: value }))]));
+  const sliders = Object.fromEntries(SIZES.map((name) => [name, slider(name, choices[name], grouped, (value) => keep(model, { [name]: value }))]));
 
   frame(el, make("div", { class: "lf-panels lf-atlas" },
     map,
     make("div", {},
-      make("div", { class: "lf-row lf-map-steps", role: "group", "aria-label": "Follow a token" }, first, back, next),
+      controls("Follow a token", "lf-row lf-map-steps", first, back, next),
       status,
       make("div", { class: "lf-detail" }, title, does, facts),
-      make("div", { class: "lf-controls lf-sizes", role: "group", "aria-label": "Sizes" }, ...SIZES.map((name) => sliders[name].element)))));
+      controls("Sizes", "lf-controls lf-sizes", ...SIZES.map((name) => sliders[name].element)))));
 
   function shape(names, known) {
     const numbers = shapeOf(names, known).map(grouped);
@@ -143,22 +139,23 @@ function render({ model, el }) {
       button.textContent = filled(other.label);
       const name = /layer$/.test(other.id) ? `${filled(other.label)} layers` : `${side}: ${other.label}`;
       set(button, { "aria-label": name, "aria-pressed": other.id === id });
-      button.classList.toggle("lf-now", step > 0 && walk[step - 1] === other.id);
+      button.classList.toggle("lf-now", step > 0 && route[step - 1] === other.id);
     }
+    reach(buttons[id].button);
     for (const path of paths) path.parts.forEach((part) => part.classList.toggle("lf-on", path.into === id));
 
     // The token at its block.
-    const place = step ? byId[walk[step - 1]] : null;
+    const place = step ? byId[route[step - 1]] : null;
     token.hidden = !place;
     if (place) {
-      token.textContent = step <= 6 ? source[from] : step === walk.length ? target[to + 1] : target[to];
+      token.textContent = step <= 6 ? source[from] : step === route.length ? target[to + 1] : target[to];
       token.lang = model.get(step <= 6 ? "language" : "target_language");
       token.style.left = percent(place.box[0] + place.box[2] - 2, MAP.width);
       token.style.top = percent(place.box[1] + 2, MAP.height);
     }
-    for (const [button, off] of [[first, !step], [back, !step], [next, step === walk.length]]) set(button, { "aria-disabled": off });
+    for (const [button, off] of [[first, !step], [back, !step], [next, step === route.length]]) set(button, { "aria-disabled": off });
     status.textContent = place
-      ? `Step ${step} of ${walk.length}, ${buttons[place.id].side}, ${place.label.replace("+ ", "")}. ${filled(place.walk)}`
+      ? `Step ${step} of ${route.length}, ${buttons[place.id].side}, ${place.label.replace("+ ", "")}. ${filled(place.walk)}`
       : filled("Follow “{word}” through the encoder, and then “{given}” through the decoder, step by step. Or choose a block.");
 
     title.textContent = block.title;
@@ -187,16 +184,9 @@ function render({ model, el }) {
       bar.style.width = `${100 * fraction}%`;
     }
     SIZES.forEach((size) => sliders[size].show(now[size]));
-    if (model.get("parameters") !== all) {
-      model.set("parameters", all);
-      model.save_changes();
-    }
+    keep(model, { parameters: all });
   }
-
-  const watched = [...SIZES, "chosen", "step"];
-  watched.forEach((name) => model.on(`change:${name}`, update));
-  update();
-  return () => watched.forEach((name) => model.off(`change:${name}`, update));
+  return follow(model, [...SIZES, "chosen", "step"], update);
 }
 
 export default { render };

@@ -364,14 +364,13 @@ function fromKernel(model, report) {
 
 function render({ model, el }) {
   let translator = null, run = 0, text = [], source = [], chosen = 0;
-  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  const load = make("button", { type: "button", class: "lf-button", text: TEXTS.load, onclick: wake });
+  const load = button(TEXTS.load, wake);
   const progress = make("progress", { max: 1, value: 0, "aria-label": TEXTS.loading, hidden: true });
   const sentence = make("input", { type: "text", class: "lf-text", lang: "en", spellcheck: false, autocomplete: "off" });
   const examples = make("select", { onchange: () => { sentence.value = examples.value; start(); } },
     ...model.get("examples").map((example) => make("option", { text: example, value: example })));
-  const search = make("select", { onchange: () => { model.set("beams", Number(search.value)); model.save_changes(); start(); } },
+  const search = make("select", { onchange: () => { keep(model, { beams: Number(search.value) }); start(); } },
     make("option", { value: 1, text: TEXTS.greedy }), make("option", { value: 4, text: TEXTS.beams }));
   const go = make("button", { type: "submit", class: "lf-button", text: TEXTS.translate });
   const form = make("form", { class: "lf-form", onsubmit: (event) => { event.preventDefault(); start(); } },
@@ -381,7 +380,8 @@ function render({ model, el }) {
   // What is not read or written as it stands; always there, so that screen readers hear what comes into it.
   const notes = make("div", { class: "lf-warnings", role: "status", "aria-label": TEXTS.notes });
   const english = make("div", { class: "lf-tokens", lang: "en" });
-  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "group", "aria-label": TEXTS.group });
+  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "toolbar", "aria-label": TEXTS.group });
+  const reach = walk(portuguese);
   const whole = make("p", { class: "lf-whole", lang: "pt-BR", role: "status" });
   const layer = make("select", { onchange: look },
     make("option", { value: "all", text: TEXTS.all }),
@@ -442,8 +442,7 @@ function render({ model, el }) {
       if (run !== mine) return; // another sentence was asked for
     }
     if (text.at(-1).id !== END) say([...reading.notes, told("unfinished", longest)]);
-    model.set({ sentence: reading.text, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
-    model.save_changes();
+    keep(model, { sentence: reading.text, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
     choose(0);
   }
 
@@ -457,6 +456,7 @@ function render({ model, el }) {
     portuguese.replaceChildren(...text.map((token, i) =>
       make("button", { type: "button", class: "lf-token", text: spelled(token.id), "aria-pressed": i === chosen,
         onclick: () => choose(i), onpointerenter: () => choose(i), onfocus: () => choose(i) })));
+    reach(portuguese.children[chosen]);
     whole.textContent = translator.tokenizer.decode(text.map((token) => token.id));
     look();
   }
@@ -464,7 +464,8 @@ function render({ model, el }) {
   function choose(i) {
     if (i === chosen) return;
     chosen = i;
-    [...portuguese.children].forEach((button, j) => button.setAttribute("aria-pressed", j === chosen));
+    [...portuguese.children].forEach((token, j) => token.setAttribute("aria-pressed", j === chosen));
+    reach(portuguese.children[chosen]);
     look();
   }
 
