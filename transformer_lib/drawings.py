@@ -175,7 +175,7 @@ def _heads() -> _Drawing:
         {"merge": _over(0, 2, text("merge the heads"), MUTED, shape="(seq, d_model)")},
         {"output": _over(0, 2, text("output"), OUTPUT, joined, "(seq, d_model)")},
     )
-    bottom, above = parts["scores"].y - _TALL / 2 - 0.24, parts["found"].y + _TALL / 2 + 0.26
+    bottom, above = parts["scores"].y - _TALL / 2 - 0.24, parts["found"].y + _TALL / 2 + 0.29
     frame = _Part(text("each head"), MUTED, _LANES[1], (bottom + above) / 2, 4.54, above - bottom, frames=3)
     lanes = zip(_LANES, ("query", "key", "value"), ("scores", "scores", "found"), strict=True)
     arrows = [
@@ -260,8 +260,8 @@ def _encoder() -> _Drawing:
 
 
 def _decoder() -> _Drawing:
-    road = _Road(4.25, 2.65, 1.9)
-    road.through("x", "x", INK, text("written so far"), "", x=4.25, width=_LANE)
+    road = _Road(4.4, 2.55, 1.8)
+    road.through("x", "x", INK, text("written so far"), "", x=4.4, width=_LANE)
     memory = road.parts["x"]._replace(
         name=text("memory"), note=text("of the encoder"), color=KEY, x=0.85, shape="(key, d_model)"
     )
@@ -270,11 +270,9 @@ def _decoder() -> _Drawing:
     road.beside("self_attention", text("self-attention"), QUERY, text("each looks back"), norm="self_norm")
     road.beside("cross_attention", text("cross-attention"), KEY, text("each asks the memory"), norm="cross_norm")
     road.beside("feed_forward", text("feed-forward"), VALUE, text("each by itself"), norm="feed_norm")
-    frame = _Part(
-        text("decoder layer"), MUTED, 3.15, (bottom + road.y) / 2, 3.3, road.y - bottom, frames=1, side="left"
-    )
+    frame = _Part(text("decoder layer"), MUTED, 3.2, (bottom + road.y) / 2, 3.4, road.y - bottom, frames=1, side="left")
     road.y += 0.28
-    road.through("output", text("output"), OUTPUT, text("knows both"), "(query, d_model)", x=4.25, width=_LANE)
+    road.through("output", text("output"), OUTPUT, text("knows both"), "(query, d_model)", x=4.4, width=_LANE)
     top = road.y - 0.05
     alt = text(
         "A decoder layer, from bottom to top: a straight road from the tokens x, those written so far, to the output. "
@@ -287,7 +285,7 @@ def _decoder() -> _Drawing:
         _Arrow(("memory", (0.85, road.parts["cross_attention"].y), "cross_attention")),
         _Arrow(("output", (road.x, top))),
     ]
-    return _Drawing(5.1, top, {"layer": frame, "memory": memory} | road.parts, arrows, alt, _residuals(road, "right"))
+    return _Drawing(5.25, top, {"layer": frame, "memory": memory} | road.parts, arrows, alt, _residuals(road, "right"))
 
 
 _KINDS: Mapping[str, Callable[[], _Drawing]] = {
@@ -329,7 +327,7 @@ def _by(part: str) -> str:
 
 
 def _whole() -> _Drawing:
-    reading, writing = _Road(0.5, 1.5, 1.6, y=0.7, pace=0.65), _Road(4.95, 3.95, 1.6, y=0.7, pace=0.65)
+    reading, writing = _Road(0.5, 1.5, 1.6, y=0.82, pace=0.65), _Road(4.95, 3.95, 1.6, y=0.82, pace=0.65)
     bottom = 0.0
     for road, which, x in ((reading, "source", 1.35), (writing, "target", 4.1)):
         for name, key in ((text("embedding"), f"{which}_embedding"), (text("positions"), f"{which}_positions")):
@@ -364,16 +362,16 @@ def _whole() -> _Drawing:
         _Arrow(
             ("encoder_feed_forward_sum", (0.5, reading.y), (2.78, reading.y), (2.78, cross.y), "cross_attention"), KEY
         ),
-        _Arrow(((0.5, 0.5), "source_embedding")),
-        _Arrow(((4.95, 0.5), "target_embedding")),
+        _Arrow(((0.5, 0.56), "source_embedding")),
+        _Arrow(((4.95, 0.56), "target_embedding")),
         _Arrow(("next_word", (4.95, top))),
-        _Arrow(((5.2, top + 0.12), (5.52, top + 0.12), (5.52, 0.32), (5.2, 0.32)), OUTPUT, dashed=True),
+        _Arrow(((5.2, top + 0.16), (5.53, top + 0.16), (5.53, 0.32), (5.2, 0.32)), OUTPUT, dashed=True),
     ]
     words = [
         _Word("O livro que você me deu", INK, 0.2, 0.41, "left", 9),
         _Word("era interessante", INK, 0.2, 0.2, "left", 9),
         _Word("<bos> The book that you", INK, 5.15, 0.32, "right", 9),
-        _Word("gave", OUTPUT, 4.95, top + 0.12, "center", 10),
+        _Word("gave", OUTPUT, 4.95, top + 0.16, "center", 10),
         _Word(text("memory"), KEY, 2.7, reading.y + 0.12, "right"),
     ]
     alt = text(
@@ -560,12 +558,12 @@ class _Pen:
         self.write(
             part.name,
             part.x,
-            part.y + (0.105 if part.note else 0),
+            part.y + (0.115 if part.note else 0.015),
             _NAME,
             "white" if marked else part.color,
             weight="bold",
         )
-        self.write(part.note, part.x, part.y - 0.12, _NOTE, "white" if marked else INK)
+        self.write(part.note, part.x, part.y - 0.11, _NOTE, "white" if marked else INK)
 
     def total(self, part: _Part, *, marked: bool) -> None:
         line, size = 1.4 * self.scale, 7 * self.scale
@@ -580,11 +578,11 @@ class _Pen:
         else:
             x = head[0] - 0.07
         left = x < 0.8
-        flag = {"boxstyle": "round,pad=0.22", "fc": INK, "ec": "none"}
+        flag = {"boxstyle": "round,pad=0.18", "fc": INK, "ec": "none"}
         self.write(
             text("you are here"),
             x + 0.18 if left else x - 0.04,
-            part.y - part.height / 2 - 0.13,
+            part.y - part.height / 2 - (0.07 if part.width == _ROUND else 0.12),
             _TAB,
             "white",
             weight="bold",
