@@ -57,7 +57,7 @@ def drawn(kind: str, *, marked: bool = False) -> Figure:
 
 def written(figure: Figure) -> list[tuple[str, Bbox]]:
     """What is written, and where, in inches."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     inches = figure.dpi_scale_trans.inverted()
     texts = [words for words in figure.axes[0].texts if words.get_text()]
     return [(words.get_text(), words.get_window_extent().transformed(inches)) for words in texts]
@@ -156,6 +156,8 @@ def test_a_part_is_marked_and_no_other() -> None:
     changed = [one for one, other in zip(faces(marked), faces(plain), strict=True) if one != other]
     assert changed == [(*to_rgb(drawings.INK), 1.0)]
     assert [one for one, _ in written(marked)].count("you are here") == 1
+    edges = {patch.get_linewidth() for patch in flow("heads", "head").axes[0].patches}
+    assert edges - {patch.get_linewidth() for patch in flow("heads").axes[0].patches}, "a frame has a border of its own"
     assert "you are here" not in dict(written(plain))
     for here in (["x", "weights"], ("x", "weights"), {"x": 1, "weights": 2}):
         assert [one for one, _ in written(flow("self", here))].count("you are here") == 2

@@ -351,7 +351,7 @@ def _whole() -> _Drawing:
     writing.through("probabilities", text("probabilities"), INK, _by("probabilities"), x=4.1, width=2.3)
     writing.through("next_word", text("next word"), OUTPUT, _by("next_word"), x=4.1, width=2.3)
     for key, name, beside in (
-        ("residual", text("residuals and norms"), "probabilities"),
+        ("residual", text("⊕ residuals and norms"), "probabilities"),
         ("training", text("training"), "next_word"),
     ):
         frames[key] = writing.parts[beside]._replace(name=name, color=MUTED, note=_by(key), x=1.35)
@@ -496,7 +496,7 @@ def _draw(drawing: _Drawing, here: Iterable[str], shapes: Mapping[str, object], 
         pen.arrow(arrow)
     for key, part in drawing.parts.items():
         if part.frames:
-            pen.frame(part)
+            pen.frame(part, marked=key in here)
         elif part.height == part.width:
             pen.total(part, marked=key in here)
         else:
@@ -545,9 +545,10 @@ class _Pen:
         head: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.22,head_length=0.45", "shrinkA": 0, "shrinkB": 0}
         self.ax.add_patch(FancyArrowPatch(start[-1], end, mutation_scale=10 * self.scale, **head, **line))
 
-    def frame(self, part: _Part) -> None:
+    def frame(self, part: _Part, *, marked: bool) -> None:
         for back in range(part.frames):
-            self._fill(part, "#f6f6f6", "#c8c8c8", 1.0, 1 - 0.1 * back, 0.06 * back)
+            edge, line = (INK, 1.8) if marked and not back else ("#c8c8c8", 1.0)
+            self._fill(part, "#f6f6f6", edge, line, 1 - 0.1 * back, 0.06 * back)
         sign = 1 if part.side == "right" else -1
         x, y = part.x + sign * (part.width / 2 - 0.1), part.y + part.height / 2 - 0.15
         self.write(part.name, x, y, _NOTE, MUTED, ha=part.side, weight="bold" if part.note else "normal")
