@@ -108,19 +108,20 @@ _PLACES = 16
 def _kept(model: Any, draw: Draw) -> Mapping[str, Any]:
     """What a model of one vector keeps of 16 words. Its last state alone is read, whatever its own forward does."""
     encoder, answer = getattr(model, "encoder", None), getattr(model, "answer", None)
-    if not callable(encoder) or not isinstance(answer, Tensor):
-        raise Complaint(text("a trained OneVector is expected, with its `encoder` and its matrices `answer`"))
+    if not callable(encoder) or not callable(answer):
+        raise Complaint(text("a trained OneVector is expected, with its `encoder` and its layer `answer`"))
     words = draw.integers(2000, _PLACES, high=16)
     with torch.no_grad():
         last = encoder(words)[:, -1]
-        if last.ndim != 2 or answer.shape != (_PLACES, last.size(1), 16):
+        logits = answer(last)
+        if last.ndim != 2 or logits.shape != (len(words), _PLACES * 16):
             raise Complaint(
                 text(
-                    "for 16 places, `answer` should have the shape (16, width, 16); got {shape}",
-                    shape=tuple(answer.shape),
+                    "`answer` should give 256 logits, 16 for each of 16 places; got {shape}",
+                    shape=tuple(logits.shape)[1:],
                 )
             )
-        found = torch.einsum("bd,pdv->bpv", last, answer).argmax(-1)
+        found = logits.unflatten(-1, (_PLACES, 16)).argmax(-1)
     right = (found == words.flip(1)).double().mean(0)
     kept = (right - 1 / 16) / (1 - 1 / 16)
     return {"numbers in the state": last.size(1), "words kept of 16": float(kept.sum())}
@@ -130,15 +131,14 @@ class _Untrained(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.encoder = nn.Embedding.from_pretrained(Draw(0).normal(16, width).float())
-        self.answer = nn.Parameter(Draw(1).normal(_PLACES, width, 16).float())
+        self.answer = nn.Linear(width, _PLACES * 16)
+        nn.init.zeros_(self.answer.weight)
 
 
 def _as_graph(answer: Any, n: int) -> Any:
     graph = answer(n)
     if not isinstance(graph, dict):
-        raise Complaint(
-            text("a dictionary is expected, like that of `convolution`; got {given}", given=type(graph).__name__)
-        )
+        raise Complaint(text("a dictionary is expected; got {given}", given=type(graph).__name__))
     try:
         return {node: sorted(needs) for node, needs in graph.items()}
     except TypeError as error:
