@@ -150,8 +150,8 @@ def test_positions_buckets(n_buckets: int, max_distance: int) -> None:
 
 
 def test_positions_biases() -> None:
-    built = chapter("positions", "Relative", "alibi")
-    relative, imported = built["Relative"](3), lib.RelativeBias(3, bidirectional=False)
+    built = chapter("positions", "RelativeBias", "alibi")
+    relative, imported = built["RelativeBias"](3), lib.RelativeBias(3, bidirectional=False)
     nn.init.normal_(relative.table)
     imported.load_state_dict(relative.state_dict())
     for length in (1, 9, 150):
@@ -170,7 +170,7 @@ def test_positions_rotations() -> None:
 
 
 def test_positions_learned_positions() -> None:
-    learned = chapter("positions", "Learned")["Learned"](6, 9)
+    learned = chapter("positions", "LearnedPositions")["LearnedPositions"](6, 9)
     imported = lib.LearnedPositions(6, 9)
     imported.load_state_dict(learned.state_dict())
     x = torch.randn(2, 7, 6)

@@ -81,9 +81,24 @@ _ADDERS: Mapping[str, Callable[[Tensor], Tensor]] = {
         )
     ),
     "counts backwards": _by(lambda batch, seq: torch.arange(seq).flip(0)),
+    "small vectors": lambda x: x + 0.01 * waves_at(torch.arange(x.size(1)), x.size(2)).to(x.dtype),
+    "large vectors": lambda x: x + 1000 + waves_at(torch.arange(x.size(1)), x.size(2)).to(x.dtype),
+    "learned rows, before training": lambda x: x + _ROWS[: x.size(1)].to(x.dtype),
+    "scales the tokens first": lambda x: x * 2 + waves_at(torch.arange(x.size(1)), x.size(2)).to(x.dtype),
 }
+_ROWS = 0.02 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 #: The adders that give each place a vector of its own, the same in all sentences.
-_RIGHT = (_ADDERS["add_waves"], _ADDERS["counts backwards"])
+_RIGHT = tuple(
+    _ADDERS[name]
+    for name in (
+        "add_waves",
+        "counts backwards",
+        "small vectors",
+        "large vectors",
+        "learned rows, before training",
+        "scales the tokens first",
+    )
+)
 
 
 def _adder_verdict(answer: Any, add: str) -> Any:
@@ -193,7 +208,7 @@ class _Reader(nn.Module):
     def __init__(self, n_buckets: int, max_distance: int):
         super().__init__()
         self.embedding = nn.Embedding(8, 32)
-        self.bias = lib.RelativeBias(4, bidirectional=False, n_buckets=n_buckets, max_distance=max_distance)
+        self.bias = lib.Relative(n_buckets, max_distance).bias(4, bidirectional=False)
         self.attention = lib.MultiHeadAttention(32, n_heads=4)
         self.logits = nn.Linear(32, 8)
 
