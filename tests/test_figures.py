@@ -17,7 +17,7 @@ from tests.notebooks import CHAPTERS, live_figures, read
 from tools.outputs import STATE, VIEW, normalise, renew
 from transformer_lib import widgets
 from transformer_lib.widgets import AttentionFigure
-from transformer_lib.widgets.figure import LiveFigure, source, style
+from transformer_lib.widgets.figure import LiveFigure, source, style, translations
 
 CHAPTER_2 = chapter_page("scaled")
 
@@ -92,6 +92,7 @@ def test_stored_figures_have_the_present_code() -> None:
         kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
         assert issubclass(kind, LiveFigure)
         assert state["_esm"] == kind._esm, f"run `python -m tools.outputs --figures chapters/{path.name}`"
+        assert state["texts"] == translations(kind._esm)
         assert kind._css == style()
         assert "_css" not in state, "the site has the style sheet once, for all figures"
 

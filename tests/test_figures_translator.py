@@ -17,7 +17,6 @@ from tests.figure_page import THEMES
 from tests.texts import LONG, RULE, SPECIAL, UNKNOWN
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized, read_texts
-from transformer_lib.data.tokens import NOTES
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import TranslatorFigure
 from transformer_lib.widgets.figure import source, style
@@ -102,8 +101,6 @@ def test_what_is_read_and_what_is_said_is_that_of_python(page: Page, translator:
         expected = {"text": reading.text, "ids": list(reading.token_ids), "pieces": list(reading.pieces)}
         expected |= {"unread": reading.unread, "unknown": list(reading.unknown), "notes": list(reading.notes)}
         assert one == expected, text
-    words = page.evaluate("() => m.TEXTS")
-    assert {name: words[name] for name in NOTES} == NOTES
 
 
 @pytest.mark.browser

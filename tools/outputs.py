@@ -84,11 +84,13 @@ def execute(
 
 
 def renew(path: Path) -> bool:
-    """Give the stored figures of a notebook the present code of their classes; whether the file changed.
+    """Give the stored figures of a notebook the present code and words of their classes; whether the file changed.
 
     What they show stays: run the notebook where a figure's Python has changed.
     """
-    from transformer_lib import widgets  # and with it PyTorch, which running a notebook does not need here
+    # With it PyTorch, which running a notebook does not need here.
+    from transformer_lib import widgets
+    from transformer_lib.widgets.figure import translations
 
     before = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(before, as_version=4)
@@ -96,7 +98,7 @@ def renew(path: Path) -> bool:
         state = model["state"]
         if "_anywidget_id" in state:
             kind = getattr(widgets, state["_anywidget_id"].rsplit(".", 1)[-1])
-            state["_esm"] = kind._esm
+            state |= {"_esm": kind._esm, "texts": translations(kind._esm)}
             state.pop("_css", None)
     return written(path, before, notebook)
 

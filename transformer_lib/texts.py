@@ -32,7 +32,7 @@ def text(sentence: str, /, **holes: object) -> str:
 
 
 def translated(sentence: str) -> str:
-    """A sentence that is kept as data, such as a heading or a hint, in the reader's language; it has no holes."""
+    """A sentence that is kept as data, such as a heading or a hint, in the reader's language; holes stay open."""
     return _table.get(sentence, sentence)
 
 

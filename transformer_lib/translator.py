@@ -18,7 +18,7 @@ from torch import Tensor
 
 from transformer_lib.config import StackConfig
 from transformer_lib.data.text import checked_texts
-from transformer_lib.data.tokens import NOTES, Reading, load_tokenizer, pad_rows, read_texts, special_tokens
+from transformer_lib.data.tokens import Reading, load_tokenizer, pad_rows, read_texts, special_tokens, unfinished
 from transformer_lib.generation import beam_search, greedy
 from transformer_lib.training import check_weights, write_atomically
 from transformer_lib.transformer import Transformer
@@ -147,7 +147,7 @@ class Translator:
             found = beam_search(self.model, special.bos, source, beams=beams, penalty="gnmt", alpha=0.6, **options)
             rows = [best.tokens for best, *_ in found]
         notes = [
-            reading.notes if special.eos in row else (*reading.notes, NOTES["unfinished"].format(max_new_tokens))
+            reading.notes if special.eos in row else (*reading.notes, unfinished(max_new_tokens))
             for reading, row in zip(readings, rows, strict=True)
         ]
         return Translations(map(self.decode, rows), readings, notes)

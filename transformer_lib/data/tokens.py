@@ -16,6 +16,7 @@ from torch import Tensor
 
 from transformer_lib.data.pairs import Pair
 from transformer_lib.data.text import checked_texts, normalized
+from transformer_lib.texts import text
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 PAD_ID, BOS_ID, EOS_ID, UNKNOWN_ID = range(4)  # in a tokenizer of `train_tokenizer`; of another, ask `special_tokens`
@@ -144,13 +145,11 @@ def _encodings(tokenizer: Tokenizer, texts: Iterable[str]) -> list[Encoding]:
         tokenizer.encode_special_tokens = before
 
 
-#: What a reader is told of a text that is not read as it was written; the page's figures use the same words.
-NOTES = {
-    "unknown": "No token stands for {}: read as unknown.",
-    "more": " and {} more",
-    "unread": "Of a sentence at most {} tokens are read. Not read: “{}”.",
-    "unfinished": "The translation was stopped after {} tokens, before its end.",
-}
+def unfinished(count: int) -> str:
+    """What a reader is told of a translation that was stopped after so many tokens."""
+    return text("The translation was stopped after {count} tokens, before its end.", count=count)
+
+
 _SIGNS, _QUOTED = 8, 60  # how many signs a note names, and how many characters of a text it quotes
 
 
@@ -180,11 +179,17 @@ class Reading:
         notes = []
         if self.unknown:
             signs = ", ".join(f"“{sign}”" for sign in self.unknown[:_SIGNS])
-            rest = len(self.unknown) - _SIGNS
-            notes.append(NOTES["unknown"].format(signs + (NOTES["more"].format(rest) if rest > 0 else "")))
+            more = len(self.unknown) - _SIGNS
+            if more > 0:
+                notes.append(
+                    text("No token stands for {signs} and {more} more: read as unknown.", signs=signs, more=more)
+                )
+            else:
+                notes.append(text("No token stands for {signs}: read as unknown.", signs=signs))
         if self.unread:
             quoted = self.unread if len(self.unread) <= _QUOTED else self.unread[: _QUOTED - 1] + "…"
-            notes.append(NOTES["unread"].format(self.longest, quoted))
+            said = {"longest": self.longest, "quoted": quoted}
+            notes.append(text("Of a sentence at most {longest} tokens are read. Not read: “{quoted}”.", **said))
         return tuple(notes)
 
 
@@ -205,21 +210,21 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
     if longest < 3:
         raise ValueError(f"longest must be at least 3; got {longest}")
     special = special_tokens(tokenizer)
-    texts = [normalized(text) for text in checked_texts(texts)]
+    texts = list(map(normalized, checked_texts(texts)))
     readings = []
-    for text, encoding in zip(texts, _encodings(tokenizer, texts), strict=True):
+    for whole, encoding in zip(texts, _encodings(tokenizer, texts), strict=True):
         tokens, end = encoding.tokens, len(encoding.ids)
         if end >= longest:
             starts = (place for place in range(longest - 1, 0, -1) if tokens[place].startswith("▁"))
             end = next(starts, longest - 1)
         ids = encoding.ids[:end]
         pieces = [
-            text[slice(*encoding.offsets[place])] if number == special.unk else tokens[place]
+            whole[slice(*encoding.offsets[place])] if number == special.unk else tokens[place]
             for place, number in enumerate(ids)
         ]
         read = "".join(pieces).replace("▁", " ").removeprefix(" ")
         unknown = dict.fromkeys(piece for number, piece in zip(ids, pieces, strict=True) if number == special.unk)
-        unread = text[len(read) :].lstrip(" ")
+        unread = whole[len(read) :].lstrip(" ")
         readings.append(Reading(read, (*ids, special.eos), (*pieces, EOS), tuple(unknown), unread, longest))
     return readings
 

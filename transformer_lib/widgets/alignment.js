@@ -14,7 +14,7 @@ function render({ model, el }) {
   const name = `lf-alignment-${alignments++}`, last = written.length - 1;
   const choose = (place) => keep(model, { place });
 
-  const above = read.map((word) => make("span", { text: word, title: word === "■" ? "the end of the sentence" : null }));
+  const above = read.map((word) => make("span", { text: word, title: word === "■" ? say("the end of the sentence") : null }));
   const below = written.map((word, place) => {
     const input = make("input", {
       type: "radio", name, "aria-label": word,
@@ -29,7 +29,7 @@ function render({ model, el }) {
   const told = make("p", { class: "lf-note", role: "status" });
   let next = 0, hovered = null;
   const play = player({
-    every: 1000, class: "lf-button lf-small", pause: "Stop",
+    every: 1000, class: "lf-button lf-small", pause: say("Stop"),
     begin: () => { [next, hovered] = [1, null]; choose(0); },
     step: () => {
       if (next > last) return false;
@@ -39,7 +39,7 @@ function render({ model, el }) {
     changed: () => update(),
   });
   const first = make("div", { class: "lf-sentence lf-read", lang: "en" }, ...above);
-  const second = make("div", { class: "lf-sentence lf-written", role: "radiogroup", "aria-label": "The word that is being written" }, ...below.map((one) => one.element));
+  const second = make("div", { class: "lf-sentence lf-written", role: "radiogroup", "aria-label": say("The word that is being written") }, ...below.map((one) => one.element));
   frame(el, make("div", { class: "lf-alignment" }, first, drawing, second,
     make("div", { class: "lf-row lf-between" }, told, play.element),
     make("div", { class: "lf-warnings" }, ...(model.get("notes") ?? []).map((text) => make("p", { text })))));
@@ -74,7 +74,7 @@ function render({ model, el }) {
         "stroke-opacity": seen ? (now ? 0.15 + 0.85 * weight : 0.45 * weight) : 0,
       });
     }));
-    told.textContent = `“${written[place]}” looked at: ${looked(row, read)}`;
+    told.textContent = say("“{word}” looked at: {words}", { word: written[place], words: looked(row, read) });
   }
   const leave = follow(model, ["place"], update);
   const watch = new ResizeObserver(update);
@@ -86,4 +86,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default figure(render);

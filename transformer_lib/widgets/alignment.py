@@ -8,7 +8,7 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from transformer_lib.data.tokens import EOS, NOTES
+from transformer_lib.data.tokens import EOS, unfinished
 from transformer_lib.plots import KEY, MUTED, QUERY
 from transformer_lib.translator import Translator
 from transformer_lib.widgets.figure import LiveFigure, source
@@ -61,7 +61,7 @@ class AlignmentFigure(LiveFigure):
             read=read,
             written=written,
             weights=[[round(weight, 4) for weight in row] for row in joined.tolist()],
-            notes=[*reading.notes, *([] if ended else [NOTES["unfinished"].format(len(tokens))])],
+            notes=[*reading.notes, *([] if ended else [unfinished(len(tokens))])],
             place=max(range(len(written)), key=lambda place: len(written[place])),
             heights=(256, 228),
         )

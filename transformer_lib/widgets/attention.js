@@ -50,17 +50,17 @@ function render({ model, el }) {
   const change = (name) => (value) => keep(model, { [name]: value });
   const move = (start) => change("query")([...start, ...model.get("query").slice(2)]);
   const one = (value) => number(value, 1);
-  const across = slider(`query: ${names[0]}`, range(LOW, HIGH, 0.1), one, (x) => move([x, model.get("query")[1]]));
-  const along = slider(`query: ${names[1]}`, range(LOW, HIGH, 0.1), one, (y) => move([model.get("query")[0], y]));
+  const across = slider(say("query: {axis}", { axis: names[0] }), range(LOW, HIGH, 0.1), one, (x) => move([x, model.get("query")[1]]));
+  const along = slider(say("query: {axis}", { axis: names[1] }), range(LOW, HIGH, 0.1), one, (y) => move([model.get("query")[0], y]));
   const widths = model.get("widths").map(String);
-  const width = slider("width d_k", widths.map(Number), String, change("d_k"));
-  const warmth = slider("temperature", [0.1, 0.2, 0.5, 1, 2, 5, 10], String, change("temperature"));
-  const root = tick("divide by √d_k", change("scaled"));
+  const width = slider(say("width d_k"), widths.map(Number), String, change("d_k"));
+  const warmth = slider(say("temperature"), [0.1, 0.2, 0.5, 1, 2, 5, 10], String, change("temperature"));
+  const root = tick(say("divide by √d_k"), change("scaled"));
 
   // A row for each key: score, weight, and whether it may be seen.
   const rows = tokens.map((token, i) => {
     const seen = make("input", {
-      type: "checkbox", "aria-label": `${token} may be seen`,
+      type: "checkbox", "aria-label": say("{token} may be seen", { token }),
       onchange: () => change("visible")(model.get("visible").map((old, j) => (i === j ? seen.checked : old))),
     });
     const score = make("td"), weight = make("td");
@@ -69,7 +69,7 @@ function render({ model, el }) {
     const head = make("th", { scope: "row", text: token, lang: model.get("language") });
     return { seen, score, weight, bar, row: make("tr", {}, make("td", {}, seen), head, score, weight, barCell) };
   });
-  const head = heads(["seen", "key", "score", "weight", ""]);
+  const head = heads([say("seen"), say("key"), say("score"), say("weight"), ""]);
   head.querySelector("th:last-child").setAttribute("aria-hidden", "true");
   const table = make("table", { class: "lf-table" }, head, make("tbody", {}, ...rows.map((r) => r.row)));
 
@@ -83,12 +83,12 @@ function render({ model, el }) {
 
   frame(
     el,
-    controls("Controls", "lf-controls", across.element, along.element, width.element, warmth.element, root.element),
+    controls(say("Controls"), "lf-controls", across.element, along.element, width.element, warmth.element, root.element),
     make("div", { class: "lf-panels", style: "margin-top:0.8rem" },
       make("div", {}, plane),
       make("div", {}, table,
         make("div", { style: "margin-top:0.7rem" }, ...outputs.map((o) => o.element)),
-        make("div", { class: "lf-row" }, make("span", { text: "reaction", style: "min-width:6em" }), feeling, feelingBar),
+        make("div", { class: "lf-row" }, make("span", { text: say("reaction"), style: "min-width:6em" }), feeling, feelingBar),
         verdict)),
   );
 
@@ -98,7 +98,8 @@ function render({ model, el }) {
     set(arrow, { x2: place(x), y2: SIZE - place(y) });
     set(handle, { cx: place(x), cy: SIZE - place(y) });
     const largest = weights.indexOf(Math.max(...weights));
-    set(plane, { "aria-label": `The keys as points, the query as an arrow to ${names[0]} ${one(x)}, ${names[1]} ${one(y)}` });
+    const at = { across: names[0], x: one(x), along: names[1], y: one(y) };
+    set(plane, { "aria-label": say("The keys as points, the query as an arrow to {across} {x}, {along} {y}", at) });
     rows.forEach((row, i) => {
       row.seen.checked = now.visible[i];
       row.score.textContent = number(scores[i]);
@@ -114,10 +115,10 @@ function render({ model, el }) {
     feeling.textContent = number(felt);
     feelingBar.style.width = `${8 * Math.min(1, felt)}rem`;
     const seen = now.visible.some(Boolean);
-    verdict.textContent = !seen
-      ? "Nothing may be seen: the output is zero."
-      : `${tokens[largest]} gets ${number(weights[largest])} of the weight. ` +
-        (felt < 0.05 ? "The softmax hardly reacts any more: its gradient is nearly zero." : "The softmax still reacts to its scores.");
+    const told = [say("{token} gets {weight} of the weight.", { token: tokens[largest], weight: number(weights[largest]) })];
+    if (felt < 0.05) told.push(say("The softmax hardly reacts any more: its gradient is nearly zero."));
+    else told.push(say("The softmax still reacts to its scores."));
+    verdict.textContent = seen ? told.join(" ") : say("Nothing may be seen: the output is zero.");
     across.show(x);
     along.show(y);
     width.show(now.d_k);
@@ -151,4 +152,4 @@ function labelled(keys, tokens) {
   });
 }
 
-export default { render };
+export default figure(render);

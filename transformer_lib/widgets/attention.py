@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from transformer_lib.attention import attention
 from transformer_lib.plots import KEY, OUTPUT, QUERY
+from transformer_lib.texts import text
 from transformer_lib.widgets.figure import LiveFigure, source
 
 
@@ -25,7 +26,7 @@ class AttentionFigure(LiveFigure):
         query: ``(d,)``, at first.
         key: ``(key, d)``; the plane shows the first two numbers.
         value: ``(key, d_value)``, between 0 and 1.
-        axes: the names of the first two numbers of a key.
+        axes: the names of the first two numbers of a key; "first" and "second" unless given.
         value_names: what the numbers of a value stand for.
         widths: the choices of d_k, the first at most ``d``.
         language: of the tokens, as an HTML code.
@@ -61,7 +62,7 @@ class AttentionFigure(LiveFigure):
         key: ArrayLike,
         value: ArrayLike,
         *,
-        axes: tuple[str, str] = ("first", "second"),
+        axes: tuple[str, str] | None = None,
         value_names: Sequence[str] | None = None,
         widths: Sequence[int] = (4, 16, 64, 256),
         language: str = "pt-BR",
@@ -82,8 +83,8 @@ class AttentionFigure(LiveFigure):
             key=np.concatenate([keys, more[1:]], axis=1).tolist(),
             value=values.tolist(),
             query=np.concatenate([ask, more[0]]).tolist(),
-            axes=list(axes),
-            value_names=list(value_names or (f"value {i + 1}" for i in range(values.shape[1]))),
+            axes=list(axes or (text("first"), text("second"))),
+            value_names=list(value_names or (text("value {number}", number=i + 1) for i in range(values.shape[1]))),
             widths=list(widths),
             language=language,
             d_k=widths[0],
@@ -109,14 +110,14 @@ class AttentionFigure(LiveFigure):
             if token == self.tokens[int(np.argmax(self.weights))]:
                 plane.annotate(token, key[:2], xytext=(4, 12), textcoords="offset points")
         plane.annotate("", self.query[:2], (0, 0), arrowprops={"color": QUERY, "width": 2, "headwidth": 8})
-        plane.set(xlim=(-3, 7), ylim=(-3, 7), xlabel=self.axes[0], ylabel=self.axes[1], title="Keys and query")
+        plane.set(xlim=(-3, 7), ylim=(-3, 7), xlabel=self.axes[0], ylabel=self.axes[1], title=text("Keys and query"))
         places = np.arange(len(self.tokens))
         bars.barh(places, self.weights, color=QUERY)
         bars.set_yticks(places, self.tokens)
         bars.invert_yaxis()
-        bars.set(xlim=(0, 1), title="Weights")
+        bars.set(xlim=(0, 1), title=text("Weights"))
         told = ", ".join(f"{name} {number:.2f}" for name, number in zip(self.value_names, self.output, strict=True))
-        bars.set_xlabel(f"output: {told}", color=OUTPUT)
+        bars.set_xlabel(text("output: {numbers}", numbers=told), color=OUTPUT)
         return figure
 
     def __repr__(self) -> str:

@@ -78,35 +78,39 @@ function render({ model, el }) {
   };
   const select = make("select", { onchange: () => settle("text")(select.selectedIndex) },
     ...names.map((name) => make("option", { text: name })));
-  const width = slider("beams", widths, String, settle("beams"));
-  const told = ([name, alpha]) => (name === "none" ? "none" : `${name}, α ${alpha}`);
-  const penalty = slider("length penalty", penalties.map((_, i) => i), (i) => told(penalties[i]), settle("penalty"));
+  const width = slider(say("beams"), widths, String, settle("beams"));
+  const told = ([name, alpha]) => (name === "none" ? say("none") : `${name}, α ${alpha}`);
+  const penalty = slider(say("length penalty"), penalties.map((_, i) => i), (i) => told(penalties[i]), settle("penalty"));
 
   // The steps.
   const go = (step) => keep(model, { step: Math.max(0, Math.min(search.steps.length, step)) });
   const press = (text, where) => button(text, () => { play.stop(); go(where()); });
-  const first = press("Start", () => 0), back = press("Back", () => shownStep() - 1);
-  const next = press("Next", () => shownStep() + 1), whole = press("End", () => search.steps.length);
+  const first = press(say("Start"), () => 0), back = press(say("Back"), () => shownStep() - 1);
+  const next = press(say("Next"), () => shownStep() + 1), whole = press(say("End"), () => search.steps.length);
   const play = player({
-    every: 1100, pause: "Pause",
+    every: 1100, pause: say("Pause"),
     begin: () => shownStep() === search.steps.length && go(0),
     step: () => { go(shownStep() + 1); return shownStep() < search.steps.length; },
   });
 
   // What is seen.
   const tree = make("svg", { role: "img", class: "lf-tree" });
-  const legend = make("p", { class: "lf-note", text: "Framed texts go on, the others are dropped. A number on green: a text that ends there, and its place among the finished ones. The thick path is the one chosen in their table." });
+  const legend = make("p", { class: "lf-note", text: [
+    say("Framed texts go on, the others are dropped."),
+    say("A number on green: a text that ends there, and its place among the finished ones."),
+    say("The thick path is the one chosen in their table."),
+  ].join(" ") });
   const status = make("p", { class: "lf-beam-status", role: "status" });
   const weighed = make("tbody"), ranked = make("tbody");
-  const weighedCaption = make("caption"), rankedCaption = make("caption", { text: "Finished texts, best first" });
-  const candidates = make("table", { class: "lf-table lf-weighed" }, weighedCaption, heads(["of beam", "next", "log p", "sum", "what becomes of it"], [2, 3]), weighed);
-  const results = make("table", { class: "lf-table lf-ranked" }, rankedCaption, heads(["#", "text", "tokens", "sum", "score"], [2, 3, 4]), ranked);
+  const weighedCaption = make("caption"), rankedCaption = make("caption", { text: say("Finished texts, best first") });
+  const candidates = make("table", { class: "lf-table lf-weighed" }, weighedCaption, heads([say("of beam"), say("next"), "log p", say("sum"), say("what becomes of it")], [2, 3]), weighed);
+  const results = make("table", { class: "lf-table lf-ranked" }, rankedCaption, heads(["#", say("text"), say("tokens"), say("sum"), say("score")], [2, 3, 4]), ranked);
 
   frame(
     el,
-    controls("Controls", "lf-controls lf-beam-controls",
-      make("label", { class: "lf-slider" }, make("span", { text: "translate" }), select), width.element, penalty.element),
-    controls("Steps", "lf-row lf-beam-steps", first, back, next, whole, play.element),
+    controls(say("Controls"), "lf-controls lf-beam-controls",
+      make("label", { class: "lf-slider" }, make("span", { text: say("translate") }), select), width.element, penalty.element),
+    controls(say("Steps"), "lf-row lf-beam-steps", first, back, next, whole, play.element),
     status,
     make("div", { class: "lf-panels lf-beam" }, make("div", {}, tree, legend), make("div", {}, candidates, results)),
   );
@@ -122,7 +126,7 @@ function render({ model, el }) {
     const x = (column) => TREE.left + slot * (column + 0.5), y = (step) => TREE.top + TREE.row * step;
     const parts = { under: [], lines: [], chips: [] };
     for (let beam = 0; beam < columns; beam++) {
-      const text = beam < beams ? `beam ${beam + 1}` : beam === beams ? "dropped" : "";
+      const text = beam < beams ? say("beam {number}", { number: beam + 1 }) : beam === beams ? say("dropped") : "";
       parts.under.push(make("text", { x: x(beam), y: 11, "text-anchor": "middle", class: "lf-small", text }));
     }
     if (columns > beams) {
@@ -168,24 +172,26 @@ function render({ model, el }) {
       button.setAttribute("aria-disabled", off);
     }
     draw();
-    const running = (at?.candidates ?? []).filter((one) => one.beam !== null);
+    const running = (at?.candidates ?? []).filter((one) => one.beam !== null), texts = running.map((one) => spelled(one.tokens)).join("; ");
+    const left = running.length ? say("Beams: {texts}.", { texts }) : say("No beam is left.");
     set(tree, { "aria-label": at
-      ? `The tree after step ${now}. ${running.length ? `Beams: ${running.map((one) => spelled(one.tokens)).join("; ")}.` : "No beam is left."}`
-      : "The tree before the first step: nothing is written." });
+      ? `${say("The tree after step {step}.", { step: now })} ${left}`
+      : say("The tree before the first step: nothing is written.") });
 
-    weighedCaption.textContent = at ? `Step ${now}: the ${at.candidates.length} best continuations` : "No step yet";
+    weighedCaption.textContent = at ? say("Step {step}: the {count} best continuations", { step: now, count: at.candidates.length }) : say("No step yet");
     weighed.replaceChildren(...(at?.candidates ?? []).map((one) => {
-      const fate = one.finished ? "finished" : one.beam !== null ? `beam ${one.beam + 1}` : "dropped";
-      const token = one.token === end ? make("em", { text: "end" }) : make("span", { text: words[one.token].trim() || "␣", lang: language });
+      const fate = one.finished ? "finished" : one.beam !== null ? "beam" : "dropped";
+      const fates = { finished: say("finished"), beam: say("beam {number}", { number: one.beam + 1 }), dropped: say("dropped") };
+      const token = one.token === end ? make("em", { text: say("end") }) : make("span", { text: words[one.token].trim() || "␣", lang: language });
       return make("tr", { class: fate === "dropped" ? "lf-faint" : null },
         make("td", { text: now > 1 ? one.parent + 1 : "–" }), make("td", {}, token),
         make("td", { class: "lf-right", text: number(one.log) }), make("td", { class: "lf-right", text: number(one.total) }),
-        make("td", { class: `lf-fate lf-${fate.split(" ")[0]}`, text: fate }));
+        make("td", { class: `lf-fate lf-${fate}`, text: fates[fate] }));
     }));
     const focused = [...ranked.querySelectorAll("button")].indexOf(document.activeElement);
     ranked.replaceChildren(...Array.from({ length: beams }, (_, place) => {
       const one = finished[place];
-      if (!one) return make("tr", {}, make("td", { class: "lf-muted", text: place + 1 }), make("td", { colspan: 4, class: "lf-muted", text: "not yet" }));
+      if (!one) return make("tr", {}, make("td", { class: "lf-muted", text: place + 1 }), make("td", { colspan: 4, class: "lf-muted", text: say("not yet") }));
       const pressed = place === model.get("chosen");
       const button = make("button", {
         type: "button", class: "lf-found", "aria-pressed": String(pressed), lang: language, text: spelled(one.tokens),
@@ -202,12 +208,19 @@ function render({ model, el }) {
   }
 
   function tell(at, now, count, running, finished) {
-    if (!at) return "Nothing is written yet. The next step weighs the likeliest first tokens.";
+    if (!at) return [say("Nothing is written yet."), say("The next step weighs the likeliest first tokens.")].join(" ");
     const ends = at.candidates.filter((one) => one.finished).length;
-    const said = [`Step ${now} of ${count}.`];
-    if (ends) said.push(ends === 1 ? "One text ends." : `${ends} texts end.`);
-    if (now < count) said.push(`The best that runs on is “${spelled(running[0].tokens)}”, with the sum ${number(running[0].total)}.`);
-    else said.push(`The search ends: ${now === model.get("max_new_tokens") ? "no text may be longer" : "nothing that runs on can do better"}. Best: “${spelled(finished[0].tokens)}”, score ${number(finished[0].score, 3)}.`);
+    const said = [say("Step {step} of {count}.", { step: now, count })];
+    if (ends) said.push(ends === 1 ? say("One text ends.") : say("{number} texts end.", { number: ends }));
+    if (now < count) {
+      const best = { text: spelled(running[0].tokens), sum: number(running[0].total) };
+      said.push(say("The best that runs on is “{text}”, with the sum {sum}.", best));
+    } else {
+      const best = { text: spelled(finished[0].tokens), score: number(finished[0].score, 3) };
+      const longest = now === model.get("max_new_tokens");
+      said.push(longest ? say("The search ends: no text may be longer.") : say("The search ends: nothing that runs on can do better."));
+      said.push(say("Best: “{text}”, score {score}.", best));
+    }
     return said.join(" ");
   }
 
@@ -239,4 +252,4 @@ function flag(place, x, y) {
     make("text", { x, y: y + 4, "text-anchor": "middle", text: place }));
 }
 
-export default { render };
+export default figure(render);

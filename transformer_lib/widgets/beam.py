@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transformer_lib.generation import Candidate, LanguageModel, LengthPenalty, beam_search, length_penalty
 from transformer_lib.plots import MUTED, OUTPUT, VALUE
+from transformer_lib.texts import text
 from transformer_lib.widgets.figure import LiveFigure, source
 
 #: From no forgiveness for length to the mean.
@@ -162,8 +163,8 @@ class BeamFigure(LiveFigure):
             language=language,
         )
         self.rows = [
-            max(self._search(text, width, penalty)[0][-1].step for width in widths for penalty in range(len(penalties)))
-            for text in range(len(sources))
+            max(self._search(place, width, kind)[0][-1].step for width in widths for kind in range(len(penalties)))
+            for place in range(len(sources))
         ]
         self.tables = [self._table(known.known) for known in self._models]
         seen = {token for table in self.tables for nexts in table.values() for token in nexts[::2]}
@@ -202,14 +203,14 @@ class BeamFigure(LiveFigure):
         """
         banned = {self._models[0].pad_id, *self._forbidden}
         table = {}
-        for text, logs in known.items():
+        for tokens, logs in known.items():
             best = logs.topk(min(2 * max(self.widths) + len(banned), len(logs)))
             pairs = [
                 (token, round(log, 6))
                 for log, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
                 if token not in banned and log > -math.inf
             ]
-            table[" ".join(map(str, text))] = [x for pair in pairs[: 2 * max(self.widths)] for x in pair]
+            table[" ".join(map(str, tokens))] = [x for pair in pairs[: 2 * max(self.widths)] for x in pair]
         return table
 
     def tree(self) -> list[Candidate]:
@@ -247,11 +248,14 @@ class BeamFigure(LiveFigure):
                     ax.plot(places[step - 1, one.parent] + 0.3, 0.62 - step, "s", color=VALUE, markersize=6)
         ax.plot(0, 0, "o", color=OUTPUT)
         ax.set(xlim=(-0.6, self.beams + 1.6), ylim=(-steps - 0.5, 0.5))
-        ax.set_title(f"{_counted(self.beams, 'beam')}, one step a row")
-        side.set_title("Finished texts")
+        one_beam = text("1 beam, one step a row")
+        ax.set_title(one_beam if self.beams == 1 else text("{count} beams, one step a row", count=self.beams))
+        side.set_title(text("Finished texts"))
         for place, (tokens, _, score) in enumerate(self.finished):
-            number = f"{score:.3f}".replace("-", "−")
-            told = f"{place + 1}. {self._spelled(tokens)}\n     {_counted(len(tokens), 'token')}, score {number}"
+            counted = {"count": len(tokens), "score": f"{score:.3f}".replace("-", "−")}
+            below = text("1 token, score {score}", score=counted["score"])
+            below = below if len(tokens) == 1 else text("{count} tokens, score {score}", **counted)
+            told = f"{place + 1}. {self._spelled(tokens)}\n     {below}"
             side.text(0, 1 - 0.2 * place, told, va="top", size=8, transform=side.transAxes)
         for one in (ax, side):
             one.axis("off")

@@ -1,6 +1,9 @@
 """What all live figures share."""
 
 import io
+import json
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,29 @@ import matplotlib.pyplot as plt
 import traitlets
 from matplotlib.figure import Figure as Picture
 
+from transformer_lib.texts import table
+
 _HERE = Path(__file__).parent
 STYLE = _HERE / "figures.css"
-SHARED = ("mathematics", "model", "moving", "elements")
+SHARED = ("words", "mathematics", "model", "moving", "elements")
 
 
 def source(name: str) -> str:
     """The JavaScript of a figure: what all share, then its own. One module, since a figure cannot import files."""
     return "\n".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in (*SHARED, name))
+
+
+@cache
+def sentences(script: str) -> frozenset[str]:
+    """What a figure's JavaScript says, in English."""
+    said = re.findall(r'\b(?:say|spread)\(\s*("(?:[^"\\]|\\.)*")', script)
+    return frozenset(json.loads(literal) for literal in said)
+
+
+def translations(script: str) -> dict[str, str]:
+    """What a figure's JavaScript says in the language that is spoken now, by the English sentences."""
+    said = sentences(script)
+    return {english: other for english, other in table().items() if english in said}
 
 
 def style() -> str:
@@ -29,10 +47,16 @@ class LiveFigure(anywidget.AnyWidget):
 
     Attributes:
         heights: what the figure takes on a wide page and on a phone, in pixels; reserved while the page loads.
+        texts: what its JavaScript says, in the language that was spoken when it was made; empty for English.
     """
 
     _css = style()
+    texts = traitlets.Dict().tag(sync=True)
     heights = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(400, 600)).tag(sync=True)
+
+    @traitlets.default("texts")
+    def _spoken(self) -> dict[str, str]:
+        return translations(str(self._esm))
 
     def picture(self) -> Picture:
         """Draw the figure as it is now, without anything to touch."""

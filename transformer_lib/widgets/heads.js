@@ -27,13 +27,13 @@ function render({ model, el }) {
   const maps = layers.map((one, layer) =>
     one.weights.map((weights, head) => {
       const input = make("input", {
-        type: "radio", name: `${name}-map`, "aria-label": `${one.name}: head ${head}`,
+        type: "radio", name: `${name}-map`, "aria-label": say("{layer}: head {head}", { layer: one.name, head }),
         onchange: () => choose({ layer, head, ...(same(one, now()) ? {} : { query: null, key: null }) }),
       });
       return { input, element: make("label", { class: "lf-thumb" }, input, thumbnail(weights), make("span", { text: head, "aria-hidden": "true" })) };
     }),
   );
-  const overview = make("div", { role: "radiogroup", "aria-label": "Heads" },
+  const overview = make("div", { role: "radiogroup", "aria-label": say("Heads") },
     ...layers.flatMap((one, layer) => [
       make("p", { class: "lf-head", text: one.name }),
       make("div", { class: "lf-thumbs" }, ...maps[layer].map((map) => map.element)),
@@ -41,7 +41,7 @@ function render({ model, el }) {
 
   // The tokens and the lines between them, made anew for another layer.
   const title = make("p", { class: "lf-head" });
-  const all = button("all words", () => choose({ query: null, key: null }), "lf-button lf-small");
+  const all = button(say("all words"), () => choose({ query: null, key: null }), "lf-button lf-small");
   const columns = make("div", { class: "lf-columns" });
   const told = make("p", { class: "lf-note", role: "status", style: "min-height:2.8em" });
   frame(el, make("div", { class: "lf-heads" }, overview,
@@ -50,7 +50,7 @@ function render({ model, el }) {
   let drawn = null, sides, lines, hovered = null; // hovered: what the mouse is over counts before what is chosen
   function token(side, place, word) {
     const input = make("input", {
-      type: "radio", name: `${name}-token`, "aria-label": `${side} ${word}`,
+      type: "radio", name: `${name}-token`, "aria-label": side === "query" ? say("query {word}", { word }) : say("key {word}", { word }),
       onchange: () => choose({ query: null, key: null, [side]: place }),
       // A click on the chosen token takes the choice back.
       onclick: () => { if (element.classList.contains("chosen")) choose({ query: null, key: null }); },
@@ -81,9 +81,9 @@ function render({ model, el }) {
     const column = (side, text) => make("div", { role: "radiogroup", "aria-label": text },
       make("p", { class: `lf-title-${side}`, text }), ...sides[side].map((one) => one.element));
     columns.replaceChildren(
-      column("query", "queries"),
+      column("query", say("queries")),
       make("svg", { viewBox: `0 0 100 ${height}`, preserveAspectRatio: "none", style: `height:${height}px;margin-top:${ROW}px`, "aria-hidden": "true", class: "lf-lines" }, ...lines.flat()),
-      column("key", "keys"),
+      column("key", say("keys")),
     );
   }
 
@@ -108,7 +108,7 @@ function render({ model, el }) {
       const visible = weight >= LEAST && !away;
       set(line, { "stroke-width": visible ? 0.6 + 5 * weight : 0, "stroke-opacity": visible ? 0.12 + 0.88 * weight : 0 });
     }));
-    title.textContent = `${layer.name}, head ${head}`;
+    title.textContent = say("{layer}, head {head}", { layer: layer.name, head });
     all.disabled = chosen.query === null && chosen.key === null;
     told.textContent = inWords(layer, weights, seen, shares);
   }
@@ -116,17 +116,19 @@ function render({ model, el }) {
   function inWords({ queries, keys }, weights, { query, key }, shares) {
     const list = (words) => largest(shares, 3).map((i) => `${words[i]} ${number(shares[i])}`).join(", ");
     if (query !== null) {
-      const first = list(keys);
-      return first ? `“${queries[query]}” looks at: ${first}.` : `“${queries[query]}” may look at nothing.`;
+      const word = queries[query], words = list(keys);
+      return words ? say("“{word}” looks at: {words}.", { word, words }) : say("“{word}” may look at nothing.", { word });
     }
     if (key !== null) {
-      const total = shares.reduce((a, b) => a + b, 0);
-      return total > 0 ? `“${keys[key]}” gets ${number(total)} in all; most of it from: ${list(queries)}.` : `Nothing looks at “${keys[key]}”.`;
+      const word = keys[key], total = shares.reduce((a, b) => a + b, 0);
+      if (total <= 0) return say("Nothing looks at “{word}”.", { word });
+      return say("“{word}” gets {total} in all; most of it from: {words}.", { word, total: number(total), words: list(queries) });
     }
     const [place] = largest(weights.flat(), 1);
-    if (place === undefined) return "No word may look at any other.";
+    if (place === undefined) return say("No word may look at any other.");
     const from = Math.floor(place / keys.length), to = place % keys.length;
-    return `The strongest line runs from “${queries[from]}” to “${keys[to]}”: ${number(weights[from][to])}. Choose a word to see its numbers.`;
+    const line = { from: queries[from], to: keys[to], weight: number(weights[from][to]) };
+    return [say("The strongest line runs from “{from}” to “{to}”: {weight}.", line), say("Choose a word to see its numbers.")].join(" ");
   }
 
   return follow(model, ["layer", "head", "query", "key"], update);
@@ -150,4 +152,4 @@ function thumbnail(weights) {
   return canvas;
 }
 
-export default { render };
+export default figure(render);

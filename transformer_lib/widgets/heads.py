@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
 from transformer_lib.plots import KEY, MUTED, QUERY
+from transformer_lib.texts import text
 from transformer_lib.widgets.figure import LiveFigure, source
 
 
@@ -120,12 +121,13 @@ class HeadView(LiveFigure):
         for i, row in enumerate(self.weights.tolist()):
             for j, weight in enumerate(row):
                 ax.plot([0, 1], [-i, -j], color=QUERY, alpha=weight, linewidth=0.5 + 4 * weight)
+        titles = {"queries": text("queries"), "keys": text("keys")}
         for side, x, align, color in (("queries", -0.04, "right", QUERY), ("keys", 1.04, "left", KEY)):
             for place, word in enumerate(shown[side]):
                 ax.text(x, -place, word, ha=align, va="center")
-            ax.text(x, 1, side, ha=align, va="center", color=color, fontsize=9)
+            ax.text(x, 1, titles[side], ha=align, va="center", color=color, fontsize=9)
         ax.set(xlim=(-0.6, 1.6), ylim=(-max(len(shown["queries"]), len(shown["keys"])) + 0.5, 1.5))
-        ax.set_title(f"{shown['name']}, head {self.head}", color=MUTED, fontsize=9)
+        ax.set_title(text("{layer}, head {head}", layer=shown["name"], head=self.head), color=MUTED, fontsize=9)
         ax.axis("off")
         return figure
 
@@ -180,8 +182,8 @@ def _title(name: str, record: Mapping[str, object]) -> str:
     parts = name.split(".")
     number = next((part for part in parts if part.isdigit()), None)
     if number is None:
-        return name.replace("_", " ") or "the layer"
-    stack = [parts[0]] if parts[0] in ("encoder", "decoder") else []
+        return name.replace("_", " ") or text("the layer")
+    stack = {"encoder": text("encoder"), "decoder": text("decoder")}.get(parts[0])
     siblings = any("cross" in other and other.startswith(name.rpartition(".")[0]) for other in record)
-    kind = ["cross" if "cross" in name else "self"] if siblings else []
-    return ", ".join([*stack, f"layer {number}", *kind])
+    kind = (text("cross") if "cross" in name else text("self")) if siblings else None
+    return ", ".join(part for part in (stack, text("layer {number}", number=number), kind) if part)

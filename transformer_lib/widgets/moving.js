@@ -11,7 +11,7 @@ export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 export function player({ every, pause, begin, step, changed = () => {}, class: kind = "lf-button" }) {
   let timer = null;
   const element = make("button", { type: "button", class: kind, hidden: calm(), onclick: () => (timer ? stop() : start()) });
-  const show = () => (element.textContent = timer ? pause : "Play");
+  const show = () => (element.textContent = timer ? pause : say("Play"));
   function start() {
     timer = setInterval(() => step() || stop(), every);
     show();

@@ -61,11 +61,11 @@ const headed = (title, ...children) => make("div", {}, make("p", { class: "lf-he
 function wavesPart(model, change) {
   const length = model.get("length"), width = model.get("d_model");
   const table = upTo(length).map((position) => wave(position, width));
-  const slide = slider("position", upTo(length), String, change("position"));
-  const centered = tick("draw over the distance", change("by_distance"));
+  const slide = slider(say("position"), upTo(length), String, change("position"));
+  const centered = tick(say("draw over the distance"), change("by_distance"));
 
   // The table. Cells of about the same number are one path.
-  const map = chart({ width: 290, height: 392, left: 30, below: "column" });
+  const map = chart({ width: 290, height: 392, left: 30, below: say("column") });
   map.axes({ x: [0, width], y: [length, 0], xTicks: [], yTicks: [] });
   const LEVELS = 10, levels = new Map();
   table.forEach((row, p) => row.forEach((value, column) => {
@@ -92,13 +92,13 @@ function wavesPart(model, change) {
   });
   map.element.addEventListener("pointermove", (event) => map.element.hasPointerCapture(event.pointerId) && choose(event));
 
-  const numbers = chart({ width: 410, height: 150, below: "column" });
+  const numbers = chart({ width: 410, height: 150, below: say("column") });
   numbers.axes({ x: [-0.5, width - 0.5], y: [-1.15, 1.15], xTicks: rounded(0, width - 1, 8), yTicks: [[-1, "−1"], [0, "0"], [1, "1"]] });
   const curve = make("path", { fill: "none", stroke: "var(--lf-muted)", "stroke-width": 1.5 });
   const dots = upTo(width).map((column) => make("circle", { r: 3.5, cx: numbers.x(column) }));
   numbers.drawing.append(curve, ...dots);
 
-  const profile = chart({ width: 410, height: 205, below: "position" });
+  const profile = chart({ width: 410, height: 205, below: say("position") });
   const below = profile.element.lastChild;
   const whole = make("path", { fill: "none", stroke: "var(--lf-line)", "stroke-width": 2 });
   const products = make("path", { fill: "none", stroke: "var(--lf-query)", "stroke-width": 2.4 });
@@ -111,9 +111,9 @@ function wavesPart(model, change) {
   const rowHead = make("p", { class: "lf-head" }), profileHead = make("p", { class: "lf-head" });
   const verdict = make("p", { class: "lf-note", role: "status" });
   const element = make("div", {},
-    controls("Controls of the waves", "lf-controls", slide.element, centered.element),
+    controls(say("Controls of the waves"), "lf-controls", slide.element, centered.element),
     make("div", { class: "lf-positions" },
-      headed(`The table: ${length} positions, ${width} columns`, map.element),
+      headed(say("The table: {length} positions, {width} columns", { length, width }), map.element),
       make("div", {}, rowHead, numbers.element, profileHead, profile.element)),
     verdict);
 
@@ -125,20 +125,27 @@ function wavesPart(model, change) {
     dots.forEach((dot, column) => set(dot, { cy: numbers.y(now[column]), fill: now[column] < 0 ? "var(--lf-minus)" : "var(--lf-plus)" }));
     const x = byDistance ? [-(length - 1), length - 1] : [0, length - 1];
     profile.axes({ x, y: [lowest, width / 2 + 1], xTicks: rounded(...x, 8), yTicks: upTo(5).map((i) => [(i * width) / 8, String((i * width) / 8)]) });
-    below.textContent = byDistance ? `distance from position ${position}` : "position";
+    below.textContent = byDistance ? say("distance from position {position}", { position }) : say("position");
     whole.setAttribute("d", byDistance ? profile.path(shape) : "");
     products.setAttribute("d", profile.path(all.map((product, other) => [other - offset, product])));
     mark(position - offset, all[position]);
-    rowHead.textContent = `Row ${position}: its ${width} numbers`;
-    profileHead.textContent = `The dot product of row ${position} with every row`;
-    set(map.element, { "aria-label": `The table of waves as a heat map: the columns on the left change quickly from row to row, those on the right hardly. Row ${position} is marked.` });
-    set(numbers.element, { "aria-label": `The numbers of row ${position}: ${now.slice(0, 4).map((value) => number(value)).join(", ")} and so on` });
+    rowHead.textContent = say("Row {position}: its {width} numbers", { position, width });
+    profileHead.textContent = say("The dot product of row {position} with every row", { position });
+    set(map.element, { "aria-label": [
+      say("The table of waves as a heat map: the columns on the left change quickly from row to row, those on the right hardly."),
+      say("Row {position} is marked.", { position }),
+    ].join(" ") });
+    const first = now.slice(0, 4).map((value) => number(value)).join(", ");
+    set(numbers.element, { "aria-label": say("The numbers of row {position}: {first} and so on", { position, first }) });
     const told = [3, 10].map((distance) => {
       const beside = [position - distance, position + distance].filter((other) => other >= 0 && other < length);
-      return beside.length ? ` With ${beside.length > 1 ? `rows ${beside.join(" and ")}` : `row ${beside[0]}`}, ${distance} places away: ${number(all[beside[0]])}.` : "";
+      const [row, other] = beside, product = beside.length && number(all[row]);
+      if (beside.length > 1) return say("With rows {row} and {other}, {distance} places away: {product}.", { row, other, distance, product });
+      return beside.length ? say("With row {row}, {distance} places away: {product}.", { row, distance, product }) : "";
     });
-    verdict.textContent = `Row ${position} with itself: ${number(all[position])}.${told.join("")}`;
-    set(profile.element, { "aria-label": `${profileHead.textContent}: a peak at ${position} that falls equally on both sides` });
+    const itself = say("Row {position} with itself: {product}.", { position, product: number(all[position]) });
+    verdict.textContent = [itself, ...told.filter(Boolean)].join(" ");
+    set(profile.element, { "aria-label": say("The dot product of row {position} with every row: a peak at {position} that falls equally on both sides", { position }) });
     slide.show(position);
     centered.input.checked = byDistance;
   }
@@ -182,9 +189,9 @@ function rotaryPart(model, change) {
       show();
     };
   }
-  const asks = slider("query at", upTo(length), String, move("query_at", "key_at"));
-  const asked = slider("key at", upTo(length), String, move("key_at", "query_at"));
-  const together = tick("move both together", change("together"));
+  const asks = slider(say("query at"), upTo(length), String, move("query_at", "key_at"));
+  const asked = slider(say("key at"), upTo(length), String, move("key_at", "query_at"));
+  const together = tick(say("move both together"), change("together"));
   function show() {
     asks.show(model.get("query_at"));
     asked.show(model.get("key_at"));
@@ -198,17 +205,16 @@ function rotaryPart(model, change) {
     const picture = make("svg", { viewBox: "-76 -76 152 152", role: "img", class: "lf-chart" }, ...circles, arc, k.element, q.element);
     const between = make("span"), product = make("span", { class: "lf-product" });
     const step = (angleAt(1, pair, width) * 180) / Math.PI;
-    const head = make("p", { class: "lf-head", text: `Pair ${pair}: ${step >= 1 ? number(step, 1) : number(step, 2)}° a place` });
+    const head = make("p", { class: "lf-head", text: say("Pair {pair}: {angle}° a place", { pair, angle: number(step, step >= 1 ? 1 : 2) }) });
     const element = make("div", { class: "lf-pair" }, head, picture,
-      make("p", {}, make("span", { text: "angle between " }), between),
-      make("p", {}, make("span", { text: "dot product " }), product));
+      make("p", {}, ...spread("angle between {angle}", { angle: between })),
+      make("p", {}, ...spread("dot product {product}", { product })));
     return { element, arc, q, k, picture, between, product };
   });
   const total = make("strong"), sum = make("span", {});
-  const score = make("p", { class: "lf-score" }, make("span", { text: "score = " }), sum, make("span", { text: " = " }), total);
+  const score = make("p", { class: "lf-score" }, ...spread("score = {sum} = {total}", { sum, total }));
 
-  const profile = chart({ width: 730, height: 160, below: "distance: query’s place minus key’s" });
-  const narrow = chart({ width: 350, height: 160, below: "distance: query’s place minus key’s" });
+  const [profile, narrow] = [730, 350].map((width) => chart({ width, height: 160, below: say("distance: query’s place minus key’s") }));
   const scores = upTo(2 * length - 1).map((i) => [i - length + 1, sumOf(pairProducts(query, key, i - length + 1, 0))]);
   const reached = scores.map(([, one]) => one), room = 0.1 * Math.max(...reached.map(Math.abs), 0.1);
   const y = [Math.min(0, ...reached) - room, Math.max(0, ...reached) + room];
@@ -222,10 +228,10 @@ function rotaryPart(model, change) {
   narrow.element.classList.add("lf-phone-only");
   const verdict = make("p", { class: "lf-note", role: "status" });
   const element = make("div", {},
-    controls("Controls of rotary positions", "lf-controls", asks.element, asked.element, together.element),
+    controls(say("Controls of rotary positions"), "lf-controls", asks.element, asked.element, together.element),
     make("div", { class: "lf-pairs" }, ...cards.map((card) => card.element)),
     score,
-    headed("The score at every distance", profile.element, narrow.element),
+    headed(say("The score at every distance"), profile.element, narrow.element),
     verdict);
 
   function update() {
@@ -243,15 +249,19 @@ function rotaryPart(model, change) {
       const degrees = (radians) => `${number((radians * 180) / Math.PI, 0)}°`;
       card.between.textContent = degrees(Math.abs(angle));
       card.product.textContent = number(products[pair]);
-      set(card.picture, { "aria-label": `Pair ${pair}: the query’s arrow points to ${degrees(to)}, the key’s to ${degrees(from)}` });
+      const arrows = { pair, query: degrees(to), key: degrees(from) };
+      set(card.picture, { "aria-label": say("Pair {pair}: the query’s arrow points to {query}, the key’s to {key}", arrows) });
     });
     sum.textContent = products.map((value, i) => (i ? ` ${value < -0.005 ? "−" : "+"} ${number(Math.abs(value))}` : number(value))).join("");
-    total.textContent = number(sumOf(products));
+    const at = { query: m, key: n, distance: number(m - n, 0), score: number(sumOf(products)) };
+    const ends = { low: number(1 - length, 0), high: length - 1, distance: at.distance, score: at.score };
+    total.textContent = at.score;
     marks.forEach((mark) => mark(m - n, sumOf(products)));
-    [profile, narrow].forEach((panel) => set(panel.element, { "aria-label": `The score over the distance from ${number(1 - length, 0)} to ${length - 1}, a sum of waves; at the distance ${number(m - n, 0)} it is ${number(sumOf(products))}` }));
+    [profile, narrow].forEach((panel) => set(panel.element, { "aria-label": say("The score over the distance from {low} to {high}, a sum of waves; at the distance {distance} it is {score}", ends) }));
     const moved = last && last.m !== m && last.m - last.n === m - n;
-    verdict.textContent = `Query at ${m}, key at ${n}: distance ${number(m - n, 0)}, score ${number(sumOf(products))}.` +
-      (moved ? " Both have moved: all arrows have turned, the angles between them and the score are as before." : "");
+    const told = [say("Query at {query}, key at {key}: distance {distance}, score {score}.", at)];
+    if (moved) told.push(say("Both have moved: all arrows have turned, the angles between them and the score are as before."));
+    verdict.textContent = told.join(" ");
     last = { m, n };
     show();
     together.input.checked = model.get("together");
@@ -262,9 +272,9 @@ function rotaryPart(model, change) {
 function render({ model, el }) {
   const change = (name) => (value) => keep(model, { [name]: value });
   const parts = { waves: wavesPart(model, change), rotary: rotaryPart(model, change) };
-  const names = { waves: "Added waves", rotary: "Turned arrows" };
+  const names = { waves: say("Added waves"), rotary: say("Turned arrows") };
   const buttons = Object.keys(parts).map((name) => button(names[name], () => change("part")(name), "lf-part"));
-  const choice = controls("Scheme", "lf-parts", ...buttons);
+  const choice = controls(say("Scheme"), "lf-parts", ...buttons);
   choice.hidden = !model.get("tabs");
   frame(el, choice, parts.waves.element, parts.rotary.element);
 
@@ -279,4 +289,4 @@ function render({ model, el }) {
   return follow(model, ["part", "position", "by_distance", "query_at", "key_at", "together"], update);
 }
 
-export default { render };
+export default figure(render);

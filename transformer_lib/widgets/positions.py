@@ -13,6 +13,7 @@ from torch import Tensor
 
 from transformer_lib.plots import KEY, MUTED, OUTPUT, QUERY
 from transformer_lib.positions import RotaryPositions, sinusoidal_table
+from transformer_lib.texts import text
 from transformer_lib.widgets.figure import LiveFigure, source
 
 
@@ -150,14 +151,15 @@ class PositionsFigure(LiveFigure):
         waves = sinusoidal_table(self.length, self.d_model).numpy()
         table.imshow(waves, cmap="PuOr_r", aspect="auto", vmin=-1.2, vmax=1.2, interpolation="nearest")
         table.axhline(self.position, color="black", linewidth=1.5)
-        table.set(xlabel="column", ylabel="position", title="The table")
+        table.set(xlabel=text("column"), ylabel=text("position"), title=text("The table"))
         row.plot(self.row, "o-", color=MUTED, markersize=3, linewidth=1)
-        row.set(xlabel="column", title=f"Row {self.position}")
+        row.set(xlabel=text("column"), title=text("Row {position}", position=self.position))
         places = np.arange(self.length) - (self.position if self.by_distance else 0)
         profile.plot(places, self.profile, color=QUERY)
         profile.axvline(places[self.position], color=MUTED, linewidth=1, linestyle=":")
-        profile.set(xlabel="distance" if self.by_distance else "position", ylim=(None, self.d_model / 2 + 1))
-        profile.set_title(f"Dot product of row {self.position} with every row")
+        below = text("distance") if self.by_distance else text("position")
+        profile.set(xlabel=below, ylim=(None, self.d_model / 2 + 1))
+        profile.set_title(text("Dot product of row {position} with every row", position=self.position))
         return figure
 
     def _rotary(self) -> Picture:
@@ -180,8 +182,9 @@ class PositionsFigure(LiveFigure):
         asked = self._turned(self.key, 0)
         profile.plot(distances, (self._turned(self.query, *distances.tolist()) * asked).sum((-1, -2)), color=OUTPUT)
         profile.plot(self.query_at - self.key_at, self.score, "o", color=OUTPUT)
-        profile.set(xlabel="distance: place of the query minus place of the key", ylabel="score")
-        profile.set_title(f"Query at {self.query_at}, key at {self.key_at}: score {self.score:.2f}")
+        profile.set(xlabel=text("distance: place of the query minus place of the key"), ylabel=text("score"))
+        now = {"query": self.query_at, "key": self.key_at, "score": self.score}
+        profile.set_title(text("Query at {query}, key at {key}: score {score:.2f}", **now))
         return figure
 
     def __repr__(self) -> str:

@@ -2,9 +2,9 @@
 
 const WIDTH = 32, HIDDEN = 128, TOKENS = 8, EPS = 1e-5;
 const KINDS = [
-  { name: "pre", label: "pre-norm", color: "var(--lf-query)", dash: "none" },
-  { name: "post", label: "post-norm", color: "var(--lf-key)", dash: "9 4" },
-  { name: "none", label: "no norm", color: "var(--lf-value)", dash: "2.5 4" },
+  { name: "pre", color: "var(--lf-query)", dash: "none" },
+  { name: "post", color: "var(--lf-key)", dash: "9 4" },
+  { name: "none", color: "var(--lf-value)", dash: "2.5 4" },
 ];
 
 /** Number `index` of an endless list of random numbers between −√3 and √3: their mean is 0, their variance 1. */
@@ -175,13 +175,14 @@ export function logAxis(values) {
 
 function render({ model, el }) {
   let weights = new Weights(model.get("seed"));
+  const labels = { pre: say("pre-norm"), post: say("post-norm"), none: say("no norm") };
   const change = (name) => (value) => keep(model, { [name]: value });
-  const depth = slider("branches", range(1, 64), String, change("depth"));
-  const size = slider("size of each", range(0.01, 1, 0.01), (value) => number(value), change("branch"));
-  const again = button("other random weights", () => change("seed")((model.get("seed") + 1) % 1000));
+  const depth = slider(say("branches"), range(1, 64), String, change("depth"));
+  const size = slider(say("size of each"), range(0.01, 1, 0.01), (value) => number(value), change("branch"));
+  const again = button(say("other random weights"), () => change("seed")((model.get("seed") + 1) % 1000));
 
-  const panels = ["Size of the stream", "Gradient of each branch"].map((title) => {
-    const panel = chart({ height: 230, below: "branch" });
+  const panels = [say("Size of the stream"), say("Gradient of each branch")].map((title) => {
+    const panel = chart({ height: 230, below: say("branch") });
     const lines = KINDS.map(({ color, dash }) =>
       make("path", { fill: "none", stroke: color, "stroke-width": 2.4, "stroke-dasharray": dash, "stroke-linejoin": "round" }),
     );
@@ -190,23 +191,23 @@ function render({ model, el }) {
   });
 
   // A row for each kind: whether it is drawn, and the numbers at the ends of its lines.
-  const rows = KINDS.map(({ name, label, color, dash }) => {
+  const rows = KINDS.map(({ name, color, dash }) => {
     const box = make("input", {
-      type: "checkbox", "aria-label": `draw ${label}`,
+      type: "checkbox", "aria-label": say("draw {stack}", { stack: labels[name] }),
       onchange: () => change("shown")(KINDS.map((kind) => kind.name).filter((other) => (other === name ? box.checked : model.get("shown").includes(other)))),
     });
     const line = make("line", { x1: 0, x2: 34, y1: 6, y2: 6, stroke: color, "stroke-width": 2.4, "stroke-dasharray": dash });
     const sample = make("svg", { viewBox: "0 0 34 12", width: 34, height: 12, "aria-hidden": "true" }, line);
     const cells = [0, 1, 2].map(() => make("td"));
-    const head = make("th", { scope: "row" }, make("label", { class: "lf-tick" }, box, sample, make("span", { text: label })));
+    const head = make("th", { scope: "row" }, make("label", { class: "lf-tick" }, box, sample, make("span", { text: labels[name] })));
     return { box, cells, row: make("tr", {}, head, ...cells) };
   });
-  const head = heads(["stack", "stream, end", "gradient, first", "gradient, last"]);
+  const head = heads([say("stack"), say("stream, end"), say("gradient, first"), say("gradient, last")]);
   const table = make("table", { class: "lf-table lf-stream-table" }, head, make("tbody", {}, ...rows.map(({ row }) => row)));
   const verdict = make("p", { class: "lf-note", role: "status" });
   frame(
     el,
-    controls("Controls", "lf-controls", depth.element, size.element),
+    controls(say("Controls"), "lf-controls", depth.element, size.element),
     make("div", { class: "lf-halves" }, ...panels.map((panel) => panel.element)),
     table,
     make("div", { class: "lf-row lf-stream-end" }, again, verdict),
@@ -230,23 +231,26 @@ function render({ model, el }) {
         const visible = shown.includes(KINDS[i].name);
         panel.lines[i].setAttribute("d", visible ? panel.path(points) : "");
       });
-      const told = runs.map((run, i) => `${KINDS[i].label} from ${brief(run[key][0])} to ${brief(run[key].at(-1))}`);
-      panel.svg.setAttribute("aria-label", `${panel.title}, over ${count} branches, on a logarithmic scale: ${told.join(", ")}`);
+      const stacks = runs.map((run, i) =>
+        say("{stack} from {first} to {last}", { stack: labels[KINDS[i].name], first: brief(run[key][0]), last: brief(run[key].at(-1)) })).join(", ");
+      panel.svg.setAttribute("aria-label", say("{title}, over {count} branches, on a logarithmic scale: {stacks}", { title: panel.title, count, stacks }));
     });
     rows.forEach(({ box, cells }, i) => {
       const { sizes, gradients } = runs[i];
       box.checked = shown.includes(KINDS[i].name);
       [sizes.at(-1), gradients[0], gradients.at(-1)].forEach((value, j) => (cells[j].textContent = brief(value)));
     });
-    const [pre, post, none] = runs;
-    verdict.textContent =
-      `Pre-norm: the stream has grown to ${brief(pre.sizes.at(-1))}, and the last branch gets ` +
-      `${brief(pre.gradients.at(-1) / pre.gradients[0])} of the first one’s gradient. ` +
-      `Post-norm: the stream stays at ${brief(post.sizes.at(-1))}. No norm: it has grown to ${brief(none.sizes.at(-1))}.`;
+    const [pre, post, none] = runs.map((run) => brief(run.sizes.at(-1)));
+    const share = brief(runs[0].gradients.at(-1) / runs[0].gradients[0]);
+    verdict.textContent = [
+      say("Pre-norm: the stream has grown to {size}, and the last branch gets {share} of the first one’s gradient.", { size: pre, share }),
+      say("Post-norm: the stream stays at {size}.", { size: post }),
+      say("No norm: it has grown to {size}.", { size: none }),
+    ].join(" ");
     depth.show(count);
     size.show(model.get("branch"));
   }
   return follow(model, ["depth", "branch", "seed", "shown"], update);
 }
 
-export default { render };
+export default figure(render);

@@ -12,14 +12,11 @@ from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
 from transformer_lib.plots import KEY, QUERY, VALUE
+from transformer_lib.texts import text
 from transformer_lib.widgets.figure import LiveFigure, source
 
-#: A stack's name, label, color and line.
-KINDS = (
-    ("pre", "pre-norm", QUERY, "-"),
-    ("post", "post-norm", KEY, "--"),
-    ("none", "no norm", VALUE, ":"),
-)
+#: A stack's name, color and line.
+KINDS = (("pre", QUERY, "-"), ("post", KEY, "--"), ("none", VALUE, ":"))
 DEPTH, WIDTH, HIDDEN, TOKENS = 64, 32, 128, 8
 
 
@@ -140,12 +137,13 @@ class StreamFigure(LiveFigure):
     def picture(self) -> Picture:
         """The stream's size and each branch's gradient."""
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 3))
-        for kind, label, color, line in KINDS:
+        labels = {"pre": text("pre-norm"), "post": text("post-norm"), "none": text("no norm")}
+        for kind, color, line in KINDS:
             if kind in self.shown:
-                axes[0].semilogy(self.sizes[kind], line, color=color, label=label)
+                axes[0].semilogy(self.sizes[kind], line, color=color, label=labels[kind])
                 axes[1].semilogy(range(1, self.depth + 1), self.gradients[kind], line, color=color)
-        axes[0].set(xlabel="branch", title="Size of the stream")
-        axes[1].set(xlabel="branch", title="Gradient of each branch")
+        axes[0].set(xlabel=text("branch"), title=text("Size of the stream"))
+        axes[1].set(xlabel=text("branch"), title=text("Gradient of each branch"))
         if self.shown:
             axes[0].legend()
         return figure

@@ -1,6 +1,5 @@
 """The whole Transformer as a map: every block can be opened, and a token walks through all of them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.config import StackConfig
 from transformer_lib.plots import INK, KEY, MUTED, OUTPUT, QUERY, VALUE
+from transformer_lib.texts import text, translated
 from transformer_lib.transformer import Transformer
 from transformer_lib.widgets.figure import LiveFigure, source
 
@@ -35,7 +35,7 @@ _ENCODER, _DECODER = 86, 262  # the middles of the two columns
 
 @dataclass(frozen=True)
 class _Block:
-    """A block of the map. Texts hold sizes in braces."""
+    """A block of the map. Its sentences hold sizes and words in braces."""
 
     id: str
     label: str
@@ -51,6 +51,10 @@ class _Block:
     source: str  # the class, method or function in the library
     path: str  # of the module in the model
     chapter: str  # that builds it, by its key
+
+    def words(self) -> dict[str, str]:
+        """Its sentences in the reader's language, their holes open."""
+        return {name: translated(getattr(self, name)) for name in ("label", "title", "does", "walk")}
 
 
 def _at(middle: int, top: int, height: int = 26) -> tuple[int, int, int, int]:
@@ -455,10 +459,10 @@ class TransformerMap(LiveFigure):
             for n_heads in choices["n_heads"]:
                 StackConfig(d_model=d_model, n_heads=n_heads)
         super().__init__(
-            blocks=[asdict(block) | {"box": list(block.box)} for block in BLOCKS],
+            blocks=[asdict(block) | block.words() | {"box": list(block.box)} for block in BLOCKS],
             paths=_paths(),
             chapters={
-                key: [CHAPTERS[key].number, CHAPTERS[key].file, CHAPTERS[key].title]
+                key: [CHAPTERS[key].number, CHAPTERS[key].file, translated(CHAPTERS[key].title)]
                 for key in sorted({block.chapter for block in BLOCKS})
             },
             choices={name: list(choices[name]) for name in SIZES},
@@ -494,11 +498,6 @@ class TransformerMap(LiveFigure):
         with torch.device("meta"):
             return Transformer(self.vocab_size, config)
 
-    def _filled(self, text: str) -> str:
-        """A text with its sizes in place of their names."""
-        sizes: dict[str, Any] = {name: f"{getattr(self, name):,}" for name in SIZES}
-        return re.sub(r"\{(\w+)\}", lambda match: str(sizes[match[1]]), text)
-
     def picture(self) -> Picture:
         """The map, the chosen block marked."""
         figure, ax = plt.subplots(figsize=(6.2, 6.2 * _HEIGHT / _WIDTH * 0.92))
@@ -513,15 +512,16 @@ class TransformerMap(LiveFigure):
         for block in BLOCKS:
             left, top, width, height = block.box
             if block.id.endswith("layer"):
-                ax.text(left + width / 2, top + height / 2, self._filled(block.label), ha="center", va="center", size=9)
+                label = translated(block.label).format(n_layers=self.n_layers)
+                ax.text(left + width / 2, top + height / 2, label, ha="center", va="center", size=9)
                 continue
             shape = FancyBboxPatch((left, top), width, height, boxstyle="round,pad=0,rounding_size=4")
             color = KEY if block.id == "cross-attention" else COLORS.get(block.kind, MUTED)
             shape.set(facecolor="white", edgecolor=color, linewidth=3 if block.id == self.chosen else 1.5)
             ax.add_patch(shape)
-            ax.text(left + width / 2, top + height / 2, block.label, ha="center", va="center", size=9)
-        ax.text(170, 201, "memory", color=KEY, size=9, ha="right")
-        ax.text(4, 30, f"{self.parameters:,}\nparameters", va="center", weight="bold", size=10)
+            ax.text(left + width / 2, top + height / 2, translated(block.label), ha="center", va="center", size=9)
+        ax.text(170, 201, text("memory"), color=KEY, size=9, ha="right")
+        ax.text(4, 30, f"{self.parameters:,}\n{text('parameters')}", va="center", weight="bold", size=10)
         ax.text(_ENCODER, 504, _short(self.source_tokens, self.follow[0]), ha="center", va="center", size=9)
         ax.text(_DECODER, 504, _short(self.target_tokens, self.follow[1]), ha="center", va="center", size=9)
         ax.text(_DECODER, 9, self.target_tokens[self.follow[1] + 1], ha="center", va="center", size=9, color=OUTPUT)

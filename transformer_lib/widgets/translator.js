@@ -1,27 +1,5 @@
 // The translator of chapter 10, running here: tokens, encoder, decoder with a cache, greedy and beam search.
 
-// ---- All words that a reader sees. Those on what is not read are also in transformer_lib/data/tokens.py.
-
-export const TEXTS = {
-  load: "Load the translator (8 MB)", loading: "loading", again: "Try again",
-  missing: "the translator's weights are not where the page expects them",
-  private: "Nothing that you type leaves this page.",
-  english: "English", example: "or an example", search: "search", greedy: "greedy", beams: "four beams", translate: "Translate",
-  read: "English tokens", written: "Portuguese, as it is written", group: "Translation, token by token",
-  notes: "What is not read or written as it stands",
-  attention: "attention of ", all: "all layers", layer: "layer {}", end: "end",
-  rivals: "The likeliest tokens at this step",
-  advice: "Choose a Portuguese token to see where the decoder looked when it wrote it, and what else it considered.",
-  signUnknown: "{} (unknown)", cut: "not read from here",
-  empty: "There is nothing to translate: the sentence is empty.",
-  unknown: "No token stands for {}: read as unknown.", more: " and {} more",
-  unread: "Of a sentence at most {} tokens are read. Not read: “{}”.",
-  unfinished: "The translation was stopped after {} tokens, before its end.",
-};
-
-/** A text with its gaps filled, in order. */
-const told = (name, ...values) => TEXTS[name].replace(/\{\}/g, () => values.shift());
-
 const BEGIN = 1, END = 2, UNKNOWN = 3;
 
 // ---- The entrance of text: the rule of transformer_lib/data/text.py.
@@ -57,10 +35,11 @@ export function readText(tokenizer, written, longest) {
   const text = pieces.join("").replaceAll("▁", " ").replace(/^ /, ""), unread = whole.slice(text.length).replace(/^ /, "");
   const ids = pieces.map((piece) => tokenizer.id(piece));
   const unknown = [...new Set(pieces.filter((_, i) => ids[i] === UNKNOWN))];
-  const notes = [], signs = unknown.slice(0, 8).map((sign) => `“${sign}”`).join(", ");
-  if (unknown.length) notes.push(told("unknown", signs + (unknown.length > 8 ? told("more", unknown.length - 8) : "")));
-  const quoted = Array.from(unread);
-  if (unread) notes.push(told("unread", longest, quoted.length > 60 ? `${quoted.slice(0, 59).join("")}…` : unread));
+  const notes = [], signs = unknown.slice(0, 8).map((sign) => `“${sign}”`).join(", "), more = unknown.length - 8;
+  if (more > 0) notes.push(say("No token stands for {signs} and {more} more: read as unknown.", { signs, more }));
+  else if (signs) notes.push(say("No token stands for {signs}: read as unknown.", { signs }));
+  const characters = Array.from(unread), quoted = characters.length > 60 ? `${characters.slice(0, 59).join("")}…` : unread;
+  if (unread) notes.push(say("Of a sentence at most {longest} tokens are read. Not read: “{quoted}”.", { longest, quoted }));
   return { text, ids: [...ids, END], pieces: [...pieces, "<eos>"], unread, unknown, notes };
 }
 
@@ -333,7 +312,7 @@ async function fromPage(report) {
     new Promise((resolve, reject) => {
       const script = make("script", { src: new URL(`_static/translator/${name}.js`, root).href });
       script.onload = () => resolve(script.remove());
-      script.onerror = () => reject(new Error(TEXTS.missing));
+      script.onerror = () => reject(new Error(say("the translator's weights are not where the page expects them")));
       document.head.append(script);
     });
   await load("header");
@@ -365,37 +344,37 @@ function fromKernel(model, report) {
 function render({ model, el }) {
   let translator = null, run = 0, text = [], source = [], chosen = 0;
 
-  const load = button(TEXTS.load, wake);
-  const progress = make("progress", { max: 1, value: 0, "aria-label": TEXTS.loading, hidden: true });
+  const load = button(say("Load the translator (8 MB)"), wake);
+  const progress = make("progress", { max: 1, value: 0, "aria-label": say("loading"), hidden: true });
   const sentence = make("input", { type: "text", class: "lf-text", lang: "en", spellcheck: false, autocomplete: "off" });
   const examples = make("select", { onchange: () => { sentence.value = examples.value; start(); } },
     ...model.get("examples").map((example) => make("option", { text: example, value: example })));
   const search = make("select", { onchange: () => { keep(model, { beams: Number(search.value) }); start(); } },
-    make("option", { value: 1, text: TEXTS.greedy }), make("option", { value: 4, text: TEXTS.beams }));
-  const go = make("button", { type: "submit", class: "lf-button", text: TEXTS.translate });
+    make("option", { value: 1, text: say("greedy") }), make("option", { value: 4, text: say("four beams") }));
+  const go = make("button", { type: "submit", class: "lf-button", text: say("Translate") });
   const form = make("form", { class: "lf-form", onsubmit: (event) => { event.preventDefault(); start(); } },
-    make("label", {}, make("span", { text: TEXTS.english }), sentence),
-    make("label", {}, make("span", { text: TEXTS.example }), examples),
-    make("label", {}, make("span", { text: TEXTS.search }), search), go);
+    make("label", {}, make("span", { text: say("English") }), sentence),
+    make("label", {}, make("span", { text: say("or an example") }), examples),
+    make("label", {}, make("span", { text: say("search") }), search), go);
   // What is not read or written as it stands; always there, so that screen readers hear what comes into it.
-  const notes = make("div", { class: "lf-warnings", role: "status", "aria-label": TEXTS.notes });
+  const notes = make("div", { class: "lf-warnings", role: "status", "aria-label": say("What is not read or written as it stands") });
   const english = make("div", { class: "lf-tokens", lang: "en" });
-  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "toolbar", "aria-label": TEXTS.group });
+  const portuguese = make("div", { class: "lf-tokens", lang: "pt-BR", role: "toolbar", "aria-label": say("Translation, token by token") });
   const reach = walk(portuguese);
   const whole = make("p", { class: "lf-whole", lang: "pt-BR", role: "status" });
   const layer = make("select", { onchange: look },
-    make("option", { value: "all", text: TEXTS.all }),
-    ...Array.from({ length: model.get("layers") }, (_, i) => make("option", { value: i, text: told("layer", i + 1) })));
-  const rivals = make("ol", { class: "lf-rivals", "aria-label": TEXTS.rivals });
-  const note = make("p", { class: "lf-note", text: TEXTS.advice });
+    make("option", { value: "all", text: say("all layers") }),
+    ...Array.from({ length: model.get("layers") }, (_, i) => make("option", { value: i, text: say("layer {number}", { number: i + 1 }) })));
+  const rivals = make("ol", { class: "lf-rivals", "aria-label": say("The likeliest tokens at this step") });
+  const note = make("p", { class: "lf-note", text: say("Choose a Portuguese token to see where the decoder looked when it wrote it, and what else it considered.") });
   const room = make("div", { hidden: true }, form, notes,
-    make("p", { class: "lf-head", text: TEXTS.read }), english,
-    make("p", { class: "lf-head", text: TEXTS.written }), portuguese, whole,
-    make("div", { class: "lf-row" }, make("label", {}, make("span", { text: TEXTS.attention }), layer)), note, rivals);
+    make("p", { class: "lf-head", text: say("English tokens") }), english,
+    make("p", { class: "lf-head", text: say("Portuguese, as it is written") }), portuguese, whole,
+    make("div", { class: "lf-row" }, make("label", {}, ...spread("attention of {layers}", { layers: layer }))), note, rivals);
   frame(el,
     make("div", { class: "lf-load" },
       make("p", { lang: "en", text: model.get("sentence") }), load, progress,
-      make("p", { class: "lf-note", text: TEXTS.private })),
+      make("p", { class: "lf-note", text: say("Nothing that you type leaves this page.") })),
     room);
 
   async function wake() {
@@ -406,7 +385,7 @@ function render({ model, el }) {
       translator = await (model.page ? fromPage(report) : fromKernel(model, report));
     } catch (error) {
       load.disabled = false;
-      load.textContent = `${error.message}. ${TEXTS.again}`;
+      load.textContent = say("{reason}. Try again", { reason: error.message });
       return;
     }
     load.parentElement.hidden = true;
@@ -424,15 +403,15 @@ function render({ model, el }) {
     const reading = readText(translator.tokenizer, sentence.value, longest);
     text = [];
     if (!reading.text) {
-      say([TEXTS.empty]);
+      warn([say("There is nothing to translate: the sentence is empty.")]);
       for (const place of [english, portuguese, whole, rivals]) place.replaceChildren();
       return;
     }
-    say(reading.notes);
+    warn(reading.notes);
     source = reading.ids.map((id, i) =>
-      make("span", { class: id === UNKNOWN ? "lf-token lf-unknown" : "lf-token", text: id === UNKNOWN ? told("signUnknown", reading.pieces[i]) : spelled(id) }, make("small", {})));
+      make("span", { class: id === UNKNOWN ? "lf-token lf-unknown" : "lf-token", text: id === UNKNOWN ? say("{sign} (unknown)", { sign: reading.pieces[i] }) : spelled(id) }, make("small", {})));
     english.replaceChildren(...source);
-    if (reading.unread) source.at(-1).before(make("em", { class: "lf-cut", text: TEXTS.cut }));
+    if (reading.unread) source.at(-1).before(make("em", { class: "lf-cut", text: say("not read from here") }));
     const memory = translator.model.encode(reading.ids);
     for (const written of write(translator.model, memory, Number(search.value), longest)) {
       text = written;
@@ -441,16 +420,16 @@ function render({ model, el }) {
       await new Promise((resolve) => setTimeout(resolve, calm() ? 0 : 120));
       if (run !== mine) return; // another sentence was asked for
     }
-    if (text.at(-1).id !== END) say([...reading.notes, told("unfinished", longest)]);
+    if (text.at(-1).id !== END) warn([...reading.notes, say("The translation was stopped after {count} tokens, before its end.", { count: longest })]);
     keep(model, { sentence: reading.text, translation: translator.tokenizer.decode(text.map((token) => token.id)), done: run });
     choose(0);
   }
 
-  function say(texts) {
+  function warn(texts) {
     notes.replaceChildren(...texts.map((text) => make("p", { text })));
   }
 
-  const spelled = (id) => (id === END ? TEXTS.end : translator.tokenizer.tokens[id].replace("▁", "·"));
+  const spelled = (id) => (id === END ? say("end") : translator.tokenizer.tokens[id].replace("▁", "·"));
 
   function show() {
     portuguese.replaceChildren(...text.map((token, i) =>
@@ -485,4 +464,4 @@ function render({ model, el }) {
   }
 }
 
-export default { render };
+export default figure(render);

@@ -17,6 +17,7 @@ from transformer_lib.data.tokens import EOS, Reading, SpecialTokens, pad_rows, s
 from transformer_lib.generation import greedy
 from transformer_lib.plots import heatmap, record_attention
 from transformer_lib.positions import Sinusoidal
+from transformer_lib.texts import text
 from transformer_lib.translator import LONGEST, Translator
 from transformer_lib.widgets.figure import LiveFigure, source
 
@@ -74,8 +75,8 @@ def write_scripts(folder: Path, translator: Translator) -> None:
     pieces = [weights[start : start + PIECE] for start in range(0, len(weights), PIECE)]
     texts = {"header": json.dumps(header, ensure_ascii=False, separators=(",", ":"))}
     texts |= {str(number): json.dumps(base64.b64encode(piece).decode()) for number, piece in enumerate(pieces)}
-    for name, text in texts.items():
-        (folder / f"{name}.js").write_text(f"attentionTranslator.push({text});\n", encoding="utf-8")
+    for name, script in texts.items():
+        (folder / f"{name}.js").write_text(f"attentionTranslator.push({script});\n", encoding="utf-8")
 
 
 def looks(translator: Translator, reading: Reading, longest: int = LONGEST) -> tuple[Tensor, Tensor]:
@@ -166,12 +167,15 @@ class TranslatorFigure(LiveFigure):
         tokens = [str(self._translator.tokenizer.id_to_token(number)) for number in written.tolist()]
         # Unknown signs by their token's name: the picture's font may not have them either.
         unknown = special_tokens(self._translator.tokenizer).unk
-        pieces = ["unknown" if n == unknown else p for n, p in zip(reading.token_ids, reading.pieces, strict=True)]
-        spelled = [[piece.replace("▁", "·").replace(EOS, "end") for piece in side] for side in (tokens, pieces)]
+        pieces = [
+            text("unknown") if n == unknown else p for n, p in zip(reading.token_ids, reading.pieces, strict=True)
+        ]
+        spelled = [[piece.replace("▁", "·").replace(EOS, text("end")) for piece in side] for side in (tokens, pieces)]
         figure, ax = plt.subplots(figsize=(7, 4.4))
         heatmap(weights.numpy(), spelled[0], spelled[1], ax=ax, annotate=False)
         title = self._translator.decode(written.tolist())
-        ax.set_title(f"{title}\n(only the beginning of the sentence is read)" if reading.unread else title)
+        cut = text("(only the beginning of the sentence is read)")
+        ax.set_title(f"{title}\n{cut}" if reading.unread else title)
         return figure
 
     def __repr__(self) -> str:
