@@ -60,6 +60,7 @@ def _places(seq: int, backwards: bool) -> Tensor:
     return torch.arange(seq).flip(0) if backwards else torch.arange(seq)
 
 
+_ROWS = 0.02 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 _ADDERS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "add_waves": _by(lambda batch, seq: torch.arange(seq)),
     "add_along_wrong_axis": _by(lambda batch, seq: torch.arange(batch)[:, None]),
@@ -86,7 +87,6 @@ _ADDERS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "learned rows, before training": lambda x: x + _ROWS[: x.size(1)].to(x.dtype),
     "scales the tokens first": lambda x: x * 2 + waves_at(torch.arange(x.size(1)), x.size(2)).to(x.dtype),
 }
-_ROWS = 0.02 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 #: The adders that give each place a vector of its own, the same in all sentences.
 _RIGHT = tuple(
     _ADDERS[name]
