@@ -131,7 +131,7 @@ class _Untrained(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.encoder = nn.Embedding.from_pretrained(Draw(0).normal(16, width).float())
-        self.answer = nn.Linear(width, _PLACES * 16)
+        self.answer = nn.Linear(width, _PLACES * 16, bias=False)
         nn.init.zeros_(self.answer.weight)
 
 
