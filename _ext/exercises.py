@@ -4,7 +4,8 @@
   Above the hints of a prediction stands a form to answer it on the page, without a kernel. The form holds the right
   answer and that of each named mistake, as the declaration computes them, with what is to be said of them;
   ``_static/predictions.js`` compares. Without JavaScript there is no form, and the solution folds open.
-* ``{exercise-list}`` becomes a table for each chapter, below what this device remembers of the predictions.
+* ``{exercise-list}`` becomes a table for each chapter, the core exercises marked, below what this device remembers of
+  the predictions.
 
 All is parsed as the text of the page, so that translations are found like those of any other text.
 """
@@ -26,7 +27,7 @@ from transformer_lib.exercises.engine.exercise import Exercise, Predict
 
 logger = logging.getLogger(__name__)
 
-ANSWER, CHECK, SOLVED = "Your answer", "Check", "✓ solved"
+ANSWER, CHECK, SOLVED, CORE = "Your answer", "Check", "✓ solved", "core"
 RIGHT = "Right. The book computed the same."
 OTHER = "Not this. Open a hint below, and try again."
 KIND = "Answer with {expects}, written as in Python."
@@ -130,7 +131,8 @@ class ExerciseList(Generated):
                 continue
             lines += [f"**{{ref}}`chap:{chapter}`**", "", "| Exercise | Kind | Level | Minutes |", "|:--|:--|:--|--:|"]
             for one in inside:
-                lines.append(f"| {{ref}}`{one.title} <ex-{one.id}>` | {one.kind} | {one.level} | {one.minutes} |")
+                title = f"{{ref}}`{one.title} <ex-{one.id}>`" + f" [{CORE}]{{.core}}" * one.core
+                lines.append(f"| {title} | {one.kind} | {one.level} | {one.minutes} |")
             lines.append("")
         predictions = [exercise.id for exercise in exercises().values() if isinstance(exercise, Predict)]
         words = {"data_none": f"{ON_PAGES} {NONE_YET}", "data_some": f"{ON_PAGES} {SOME}", "data_solved": SOLVED}

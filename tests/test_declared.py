@@ -38,7 +38,7 @@ You do not look at `b` (the second one)
 (at all)
 
 # shape: A shape
-predict · medium · 1 minutes
+predict · medium · 1 minutes · core
 Say it.
 
 ? One.
@@ -95,7 +95,8 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 def test_what_is_written_is_read(reading: Callable[..., tuple[Exercise, ...]]) -> None:
     add, shape, mend = reading(TEXT)
     assert isinstance(add, Implement)
-    assert (add.id, add.title, add.level, add.minutes) == ("add", "Add two", "easy", 5)
+    assert (add.id, add.title, add.level, add.minutes, add.core) == ("add", "Add two", "easy", 5, False)
+    assert (shape.minutes, shape.core) == (1, True)
     assert add.task == "Write add(a, b), with pleasure."
     assert add.hints == ("First.", "Second, with `code`.")
     assert add.reference(3, 4) == 7

@@ -101,6 +101,12 @@ def test_pointers_lead_to_what_was_read_before(exercise: Exercise) -> None:
             assert at < whole.index(f":label: ex-{exercise.id}\n"), f"{see!r} comes after the exercise"
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_two_exercises_of_a_chapter_are_core(chapter: str) -> None:
+    inside = [exercise for exercise in ALL if exercise.chapter == chapter]
+    assert sum(exercise.core for exercise in inside) == 2 or len(inside) < 2
+
+
 # ---- The pages.
 
 
@@ -109,8 +115,9 @@ def test_page_says_what_is_declared(exercise: Exercise) -> None:
     shown = statement(exercise)
     assert shown.startswith(f"````{{exercise}} {exercise.title}\n")
     kind = exercise.kind.capitalize()
-    assert f"*{kind} · {exercise.level} · about {exercise.minutes} minutes.*" in shown
+    assert f"*{kind} · {exercise.level} · about {exercise.minutes} minutes{' · core' * exercise.core}.*" in shown
     assert f'```{{hints}} {exercise.id}\nStuck? `hint("{exercise.id}")`' in shown
+    assert (":class: core\n" in shown) == exercise.core
     if isinstance(exercise, Predict):
         for letter in exercise.options:
             assert f"- **{letter}**" in shown

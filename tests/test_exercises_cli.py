@@ -475,6 +475,7 @@ def test_the_list_fits_the_terminal(
     for name, exercise in exercises().items():
         [line] = [line for line in lines if line[2:].split()[:2] == ["○", name]]
         assert (f" {exercise.minutes} min" in line) == (columns > 40)
+        assert ("★" in line) == exercise.core
     assert sum("passed before" in line for line in lines) == (columns > 40)
     for text in (
         f"0 of {len(exercises())} exercises passed",

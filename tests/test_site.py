@@ -288,6 +288,8 @@ def test_all_exercises_are_listed(browser: Browser, address: str) -> None:
     with Visit(browser, f"{address}/exercises.html") as visit:
         rows = visit.page.locator(".bd-article tbody tr")
         assert rows.count() == len(exercises())
+        core = rows.filter(has=visit.page.locator("span.core")).locator("a").all_inner_texts()
+        assert core == [exercise.title for exercise in exercises().values() if exercise.core]
         rows.nth(len(exercises()) // 2).locator("a").click()
         visit.page.wait_for_load_state("networkidle")
         assert urldefrag(visit.page.url).fragment.startswith("ex-")

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from tests.notebooks import ROOT, notebook
-from tools import statements
+from tools import statements, times
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import of_chapter
 from transformer_lib.exercises.engine import reading
@@ -85,7 +85,7 @@ def test_what_is_declared_anew_is_written(page: tuple[Path, list[Exercise]]) -> 
 
 def test_a_new_exercise_is_put_behind_the_one_before_it(page: tuple[Path, list[Exercise]]) -> None:
     path, [first, second, *others] = page
-    new = replace(first, id="another")
+    new = replace(first, id="another", minutes=0, core=False)
     before = sources(path)
     assert statements.renew(path, [first, new, second, *others])
     after = sources(path)
@@ -113,6 +113,27 @@ def test_stubs_keep_signatures_and_docstrings(page: tuple[Path, list[Exercise]])
         '    def forward(self, x):\n        """Shapes.\n\n        Two."""\n'
         '        raise NotImplementedError  # your turn\n\n\ncheck("layer", Layer)'
     )
+
+
+def test_a_chapter_says_how_long_it_takes() -> None:
+    drawn = [nbformat.v4.new_output("display_data", {"image/png": ""})]
+    prose = "(sec:here)=\n" + "word " * (2 * times.WORDS)
+    chapter = [
+        nbformat.v4.new_markdown_cell(prose + "\n$$\nx\n$$\n$$\ny\n$$\n"),
+        nbformat.v4.new_code_cell("x\n\n" * 5 * times.LINES, outputs=drawn),
+        nbformat.v4.new_code_cell("x\n" * 999, outputs=drawn, metadata={"tags": ["hide-input"]}),
+        nbformat.v4.new_markdown_cell("word " * 5 * times.WORDS + "\n````{exercise} A title\n" + "word " * 999),
+        nbformat.v4.new_code_cell("x\n" * 999, outputs=drawn),
+        nbformat.v4.new_markdown_cell("```{solution-end}\n```"),
+    ]
+    assert times.reading(chapter) == 2 + 1 + 5 + 1 + 1 + 5
+    exercises = of_chapter("scaled")[:3]
+    core, whole = sum(one.minutes for one in exercises if one.core), sum(one.minutes for one in exercises)
+    assert 0 < core < whole
+    card = "**Time** about 1 minute, 7 seconds to run.\n:::"
+    said = f"{core} for the two core exercises, {whole} for all"
+    assert times.timed(card, chapter, exercises) == f"**Time** about 15 minutes to read; {said}; 7 seconds to run.\n:::"
+    assert times.timed(card, chapter, []) == "**Time** about 15 minutes to read; 7 seconds to run.\n:::"
 
 
 def test_what_a_cell_shows_of_a_solution_stays() -> None:

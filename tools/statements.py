@@ -6,7 +6,8 @@
 An exercise is declared once, in ``transformer_lib/exercises/chapters/``. Its statement on the page and the code of its
 solution are copies, which this renews. An exercise that a notebook does not have yet is put behind the one that is
 declared before it; move it to where it belongs. What a solution shows, and what a stub gives beside the signature, is
-the notebook's own and stays. Where code has changed, run ``python -m tools.outputs`` next.
+the notebook's own and stays. The chapter's card says how long it takes (see ``tools/times.py``). Where code has
+changed, run ``python -m tools.outputs`` next.
 
 Reports point to passages of the book by labels. Which heading has which label is kept in
 ``transformer_lib/exercises/engine/passages.json``.
@@ -23,12 +24,14 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tools.outputs import ROOT, normalise, written
+from tools.times import timed
 from transformer_lib.chapters import CHAPTERS
 from transformer_lib.exercises import of_chapter
 from transformer_lib.exercises.engine.declared import last_name
 from transformer_lib.exercises.engine.exercise import Debug, Exercise, Predict
 from transformer_lib.exercises.engine.passages import FILE as PASSAGES
 
+CARD = ":class: chapter-card"
 START = "```{{solution-start}} ex-{}\n"
 END = "```{solution-end}\n```"
 _LABELED = re.compile(r"^\(sec:(.+)\)=\n#+ (.+?)(?: · \*\w+\*)?$", re.M)  # a level may stand behind a heading
@@ -85,6 +88,9 @@ def renew(path: Path, exercises: list[Exercise]) -> bool:
         for cell in cells[first:behind]:
             if cell.cell_type == "code" and exercise.solution:
                 cell.source = solved(cell.source, exercise.solution.strip())
+    for cell in cells:
+        if CARD in cell.source:
+            cell.source = timed(cell.source, cells, exercises)
     return written(path, before, normalise(notebook, nbformat.reads(before, as_version=4)))
 
 
@@ -92,9 +98,10 @@ def statement(exercise: Exercise) -> str:
     """What the page asks."""
     options = exercise.options if isinstance(exercise, Predict) else {}
     choices = "".join(f"\n- **{letter}** {text}" for letter, text in options.items())
+    star, core = (":class: core\n", " · core") if exercise.core else ("", "")
     return f"""````{{exercise}} {exercise.title}
 :label: ex-{exercise.id}
-*{exercise.kind.capitalize()} · {exercise.level} · about {exercise.minutes} minutes.* {exercise.task}
+{star}*{exercise.kind.capitalize()} · {exercise.level} · about {exercise.minutes} minutes{core}.* {exercise.task}
 {choices and choices + chr(10)}
 ```{{hints}} {exercise.id}
 Stuck? `hint("{exercise.id}")` shows one hint at a time.

@@ -42,6 +42,7 @@ CELL = 10.0
 PERIOD = 0.5
 #: The columns that the list takes with everything in it; a narrower terminal gets the marks and the ids.
 WIDE = 80
+CORE = "★"
 
 _COLORS = {"✓": "32", "→": "33", "✗": "31", "○": "90"}
 
@@ -207,13 +208,14 @@ def _list(places: Sequence[str]) -> int:
         for exercise in inside:
             mark = marks[exercise.id]
             before = text("passed before") if mark != "✓" and (s := states.get(exercise.id)) and s.passed else ""
-            line = f"  {mark} {exercise.id}"
+            line = f"  {mark} {exercise.id}" + f" {CORE}" * exercise.core
             if wide:
                 time_taken = text("{n:3} min", n=exercise.minutes)
                 line = f"{line:34} {translated(exercise.kind):10} {translated(exercise.level):7} {time_taken}  {before}"
                 line = line.rstrip()
             say(_colored(mark, line))
-    legend = (text("✓ passed"), text("→ a mistake with a name"), text("✗ not right"), text("○ not attempted"))
+    legend = [text("✓ passed"), text("→ a mistake with a name"), text("✗ not right"), text("○ not attempted")]
+    legend.append(f"{CORE} {text('core')}")
     say("\n" + ("   " if wide else "\n").join(legend))
     for note in notes:
         say(note, error=True)
@@ -315,7 +317,11 @@ def _times(places: Sequence[str]) -> dict[Path, int]:
 
 def _show(exercise: Exercise, places: Sequence[str]) -> int:
     about = {"kind": translated(exercise.kind), "level": translated(exercise.level), "n": exercise.minutes}
-    say(text("{title} ({kind}, {level}, about {n} minutes)", title=translated(exercise.title), **about))
+    title = translated(exercise.title)
+    if exercise.core:
+        say(text("{title} ({kind}, {level}, about {n} minutes, core)", title=title, **about))
+    else:
+        say(text("{title} ({kind}, {level}, about {n} minutes)", title=title, **about))
     say(as_text(translated(exercise.task)))
     name = f"{CHAPTERS[exercise.chapter].file}.ipynb"
     book = next((path for path in reading.find_files(places) if path.name == name), None)

@@ -18,6 +18,8 @@ A chapter's file ``chapters/KEY.md`` looks like this::
     - `triu(1 - width)` → `triu(-width)`
     Your window is one key too wide: `width` counts the query's own position too.
 
+Two exercises a chapter are *core*, for every reader; their second line ends in ``10 minutes · core``.
+
 A mistake's heading names it, and then the label of the passage that clears it up. Where edits would be hard to read,
 its whole code stands in a block of its own. A prediction's solution computes it and keeps it under the last name that
 it assigns; its mistake may also be the value alone, ``= `(2, 3)` ``. What it expects stands in a line that begins with
@@ -44,7 +46,9 @@ from transformer_lib.exercises.engine.exercise import Debug, Exercise, Explore, 
 _FOLDER = Path(__file__).parents[1] / "chapters"
 _KINDS: Mapping[str, type[Exercise]] = {one.__name__.lower(): one for one in (Implement, Predict, Debug, Explore)}
 _HEAD = re.compile(
-    r"# (?P<id>\S+): (?P<title>.+)\n(?P<kind>\w+) · (?P<level>\w+) · (?P<minutes>\d+) minutes\n(?P<rest>.*)", re.S
+    r"# (?P<id>\S+): (?P<title>.+)\n(?P<kind>\w+) · (?P<level>\w+) · (?P<minutes>\d+) minutes(?P<core> · core)?\n"
+    r"(?P<rest>.*)",
+    re.S,
 )
 _MISTAKE = re.compile(r"(?P<name>\S+)(?: \((?P<see>[^\n]+)\))?\n(?P<rest>.*)", re.S)
 _CODE = re.compile(r"```python\n(.*?)```\n?", re.S)
@@ -109,7 +113,7 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
     head, *sections = _sections(text, "## ")
     found = _HEAD.fullmatch(head)
     if found is None or found["kind"] not in _KINDS:
-        begins = "“# id: Title” and “kind · level · n minutes”"
+        begins = "“# id: Title” and “kind · level · n minutes”, then “ · core” or nothing"
         raise ValueError(f"{chapter}.md: an exercise begins with {begins}; got {head[:60]!r}")
     name, kind, rest = found["id"], _KINDS[found["kind"]], found["rest"]
     fields: dict[str, Any] = {}
@@ -135,6 +139,7 @@ def _exercise(chapter: str, text: str, parts: Mapping[str, Mapping[str, Any]], n
         title=found["title"],
         level=found["level"],  # type: ignore[arg-type]
         minutes=int(found["minutes"]),
+        core=found["core"] is not None,
         task=task,
         hints=tuple(hints),
         mistakes=tuple(mistakes),

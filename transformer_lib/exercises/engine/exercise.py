@@ -191,6 +191,7 @@ class Exercise:
         task: what to do, as the page asks it.
         hints: at least two, from a nudge to nearly the way, never the answer.
         mistakes: the misconceptions.
+        core: whether it is one of the two of its chapter that every reader should do.
         seconds: how long the answer may run in a check at least; more where the book's own code takes long.
         solution: the code that the page folds away, without what it shows of it; empty where it is declared in Python.
     """
@@ -203,6 +204,7 @@ class Exercise:
     task: str
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...] = ()
+    core: bool = False
     seconds: float = 3.0
     solution: str = ""
 
