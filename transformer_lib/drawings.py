@@ -368,10 +368,10 @@ def _whole() -> _Drawing:
         _Arrow(((5.2, top + 0.16), (5.53, top + 0.16), (5.53, 0.32), (5.2, 0.32)), OUTPUT, dashed=True),
     ]
     words = [
-        _Word("O livro que você me deu", INK, 0.2, 0.41, "left", 9),
-        _Word("era interessante", INK, 0.2, 0.2, "left", 9),
-        _Word("<bos> The book that you", INK, 5.15, 0.32, "right", 9),
-        _Word("gave", OUTPUT, 4.95, top + 0.16, "center", 10),
+        _Word("The book that you gave me", INK, 0.2, 0.41, "left", 9),
+        _Word("was interesting", INK, 0.2, 0.2, "left", 9),
+        _Word("<bos> O livro que você", INK, 5.15, 0.32, "right", 9),
+        _Word("me", OUTPUT, 4.95, top + 0.16, "center", 10),
         _Word(text("memory"), KEY, 2.7, reading.y + 0.12, "right"),
     ]
     alt = text(
