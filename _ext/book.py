@@ -2,7 +2,8 @@
 
 * The site serves MathJax itself; only the parts that pages load are copied.
 * The repository's address, known at deploy only, yields the launch buttons. Without it there are none.
-* Pages leave out the scripts of features that the book does not use, and open from disk without an error.
+* Pages leave out the scripts of features that the book does not use. What the theme's own templates would write is
+  changed in ``_templates/``.
 * Pictures are fetched when they are near, and nothing moves when they come.
 """
 
@@ -120,39 +121,6 @@ class BookTranslator(HTML5Translator):
         self.body[at:] = ["</div>" if part.strip() == "</dl>" else part for part in self.body[at:]]
 
 
-# What the theme and its parts write, and what stands there instead.
-MENDED = (
-    # Fonts of icons, preloaded: browsers refuse them on pages opened from disk, with an error each.
-    (re.compile(r'<link rel="preload" as="font"[^>]*>\s*'), ""),
-    # Icons come from a font. A script of half a megabyte would draw them once more, as SVG, and move what is beside.
-    (re.compile(r'<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\s*'), ""),
-    # The colors of a first visit: chosen before anything is painted, and not when the theme's script runs at the end,
-    # which would paint the page twice, and at first with a logo for each theme. Without JavaScript they are light.
-    (re.compile(r'data-theme="auto">'), 'data-theme="light">'),
-    (
-        re.compile(r'localStorage\.getItem\("theme"\) \|\| "auto"'),
-        'localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")',
-    ),
-    # For those who do not see the page, the sidebar is a landmark.
-    (
-        re.compile(r'<div class="bd-sidebar-primary'),
-        '<div role="complementary" aria-label="The book" class="bd-sidebar-primary',
-    ),
-)
-
-
-def mend_pages(app: Sphinx, error: Exception | None) -> None:
-    if error is not None or app.builder.format != "html":
-        return
-    for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        mended = text
-        for pattern, instead in MENDED:
-            mended = pattern.sub(instead, mended)
-        if mended != text:
-            page.write_text(mended, encoding="utf-8")
-
-
 def drop_unused_scripts(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -171,5 +139,4 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.set_translator("html", BookTranslator)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,7 @@ SHARED = (
     "_ext/**/*.py",
     "tools/numbers.py",
     "_static/**/*",
+    "_templates/**/*",
     "transformer_lib/**/*.py",
     "transformer_lib/exercises/**/*.md",
     "transformer_lib/widgets/figures.css",
