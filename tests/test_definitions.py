@@ -74,6 +74,22 @@ def test_scaled_window_mask() -> None:
         np.testing.assert_array_equal(window_mask(length, width), (rows - columns >= 0) & (rows - columns < width))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d_model", [1, 6, 9])
+def test_scaled_self_attention(d_model: int, dtype: torch.dtype) -> None:
+    built = chapter("scaled", "SelfAttention", "self_attention")
+    layer = built["SelfAttention"](d_model, d_model).to(dtype)
+    imported = lib.MultiHeadAttention(d_model, 1, bias=False).to(dtype)
+    imported.load_state_dict(layer.state_dict() | {"o_proj.weight": torch.eye(d_model)})
+    x = torch.randn(2, 5, d_model, dtype=dtype)
+    torch.testing.assert_close(layer(x)[0], imported(x))
+    narrow = built["SelfAttention"](d_model, 4).to(dtype)
+    matrices = [projection.weight.T for projection in (narrow.q_proj, narrow.k_proj, narrow.v_proj)]
+    output, weights = lib.attention(*(x @ matrix for matrix in matrices))
+    torch.testing.assert_close(narrow(x), (output, weights))
+    torch.testing.assert_close(built["self_attention"](x, *matrices), output)
+
+
 def test_why_training_loop() -> None:
     fit = chapter("why", "fit")["fit"]
 

@@ -25,7 +25,7 @@ def _large_scores(draw: Draw) -> Iterator[Case]:
     yield case(-1000.0 * query, abs(key), value)  # no score is positive
 
 
-_SCORES = np.array([0.8, 5.8, 0.8, 0.0, 0.0, 0.0, 0.0, 1.6]) * 1.2 / 2  # of "interessante", scaled
+_SCORES = np.array([1.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])  # of "bonit_", scaled
 
 
 def _weight_at(temperature: Any, draw: Draw) -> Mapping[str, Any]:
@@ -41,6 +41,25 @@ def _plain(draw: Draw) -> Iterator[Case]:
 def _batches(draw: Draw) -> Iterator[Case]:
     yield case(draw.normal(2, 3, 4, 6), draw.normal(2, 3, 5, 6), draw.normal(2, 3, 5, 7))
     yield case(draw.normal(1, 2, 1, 3), draw.normal(1, 2, 1, 3), draw.normal(1, 2, 1, 2))
+
+
+def _projected(draw: Draw, seq: tuple[int, ...], d_model: int, d_k: int, d_v: int, scale: float = 1.0) -> Case:
+    widths, spread = (d_k, d_k, d_v), scale * d_model**-0.5
+    return case(scale * draw.normal(*seq, d_model), *(draw.normal(d_model, width, scale=spread) for width in widths))
+
+
+def _sentences(draw: Draw) -> Iterator[Case]:
+    yield _projected(draw, (5,), 7, 3, 4)
+    yield _projected(draw, (4,), 6, 8, 2)
+
+
+def _batches_of_sentences(draw: Draw) -> Iterator[Case]:
+    yield _projected(draw, (2, 3, 5), 6, 4, 7)
+    yield _projected(draw, (3, 2), 5, 3, 3)
+
+
+def _extreme_sentences(draw: Draw) -> Iterator[Case]:
+    yield _projected(draw, (5,), 7, 3, 4, 30.0)
 
 
 def _masked(draw: Draw) -> Iterator[Case]:
@@ -97,6 +116,13 @@ EXERCISES = read(
                     "temperature",
                     lambda: 4.0,
                 ),
+            ),
+        },
+        "scaled-self-attention": {
+            "stages": (
+                Stage("for one sentence", _sentences, gradients=True),
+                Stage("for batches", _batches_of_sentences),
+                Stage("with very large scores", _extreme_sentences),
             ),
         },
         "scaled-window": {"stages": (Stage("for lengths and widths", _windows),), "dtypes": (torch.float64,)},
