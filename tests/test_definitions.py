@@ -128,16 +128,18 @@ def test_multihead_multi_head_attention(d_model: int, n_heads: int, dtype: torch
             torch.testing.assert_close(built(x, source, mask)[0], imported(x, source, mask=mask))
 
 
-def test_multihead_heads_by_loop() -> None:
-    by_loop = chapter("multihead", "heads_by_loop")["heads_by_loop"]
-    x, *weights = torch.randn(5, 12).double(), *torch.randn(3, 3, 12, 4).double()
-    heads = [x @ torch.cat(list(weight), dim=-1) for weight in weights]
-    query, key, value = (lib.split_heads(head[None], 3) for head in heads)
-    torch.testing.assert_close(by_loop(x, *weights), lib.merge_heads(lib.attention(query, key, value)[0])[0])
+def test_multihead_stacked_heads() -> None:
+    built = chapter("multihead", "SelfAttention", "StackedHeads")["StackedHeads"](12, 3, 4).double()
+    x = torch.randn(5, 12).double()
+    together = [
+        torch.cat([getattr(head, name).weight for head in built.heads]) for name in ("q_proj", "k_proj", "v_proj")
+    ]
+    query, key, value = (lib.split_heads((x @ weight.T)[None], 3) for weight in together)
+    torch.testing.assert_close(built(x), lib.merge_heads(lib.attention(query, key, value)[0])[0])
 
 
 def test_self_self_attention() -> None:
-    built = chapter("self", "self_attention_loop", "SingleHead")
+    built = chapter("self", "SingleHead")
     layer = built["SingleHead"](8).double()
     imported = lib.MultiHeadAttention(8, 1, bias=False).double()
     imported.load_state_dict(layer.state_dict())
@@ -145,8 +147,6 @@ def test_self_self_attention() -> None:
     torch.testing.assert_close(layer(x)[0], imported(x[None])[0])
     torch.testing.assert_close(layer(x, memory)[0], imported(x[None], memory[None])[0])
     torch.testing.assert_close(layer(x, causal=True)[0], imported(x[None], causal=True)[0])
-    matrices = [projection.weight.T for projection in (layer.q_proj, layer.k_proj, layer.v_proj)]
-    torch.testing.assert_close(layer.o_proj(built["self_attention_loop"](x, *matrices)), layer(x)[0])
 
 
 def test_positions_waves() -> None:
