@@ -7,10 +7,29 @@
 * ``{exercise-list}`` becomes a table for each chapter, the core exercises marked, below what this device remembers of
   the predictions.
 
+* ``{predict}`` is a box that asks before the page shows. Its answers may be there to choose from, each with what is to
+  be said of it, as HTML that a notebook folds away too; the page needs no script for them. One of them is right::
+
+    :::{predict}
+    How long is the text?
+
+    <details><summary>One token.</summary>
+
+    Right. It ends at once.
+
+    </details>
+    <details><summary>Five tokens.</summary>
+
+    That is the mean.
+
+    </details>
+    :::
+
 All is parsed as the text of the page, so that translations are found like those of any other text.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +47,7 @@ from transformer_lib.exercises.engine.exercise import Exercise, Predict
 logger = logging.getLogger(__name__)
 
 ANSWER, CHECK, SOLVED, CORE = "Your answer", "Check", "✓ solved", "core"
+PREDICT, IS_RIGHT = "Predict", "Right."
 RIGHT = "Right. The book computed the same."
 OTHER = "Not this. Open a hint below, and try again."
 KIND = "Answer with {expects}, written as in Python."
@@ -35,6 +55,8 @@ ON_PAGES = "The predictions can be answered on their pages."
 NONE_YET = "This device remembers none as solved yet."
 SOME = "This device remembers {solved} of {all} as solved."
 FORGET = "Forget them"
+
+_ANSWER = re.compile(r"^<details><summary>(.+?)</summary>\n(.*?)\n</details>\n?", re.M | re.S)
 
 
 class Tag(nodes.General, nodes.Element):  # type: ignore[misc]
@@ -122,6 +144,26 @@ def plain(answer: Any) -> str:
     return json.dumps(answer, ensure_ascii=False, allow_nan=False, default=lambda array: array.tolist())
 
 
+class Prediction(Generated):
+    """A question before the page answers it, with the answers to choose from, where they are given."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        source = "\n".join(self.content)
+        answers = [(answer, said.strip()) for answer, said in _ANSWER.findall(source)]
+        if answers and sum(said.startswith(IS_RIGHT) for _, said in answers) != 1:
+            raise self.error(f"what is said of one answer begins with {IS_RIGHT!r}, and of no other")
+        question = self.parsed(_ANSWER.sub("", source).splitlines())
+        box = nodes.admonition("", nodes.title("", PREDICT), *question, classes=["tip", "predict"])
+        name = f"prediction-{self.env.new_serialno('prediction')}"  # opening one answer closes the others
+        for answer, said in answers:
+            verdict = "right" if said.startswith(IS_RIGHT) else "wrong"
+            reply = tag("div", *self.parsed(said.splitlines()), classes=[verdict])
+            box += tag("details", tag("summary", *self.parsed([answer])), reply, name=name, classes=["answer"])
+        return [box]
+
+
 class ExerciseList(Generated):
     def run(self) -> list[nodes.Node]:
         lines: list[str] = []
@@ -153,6 +195,8 @@ class ShowForms(SphinxPostTransform):
             if self.app.builder.format != "html":
                 if not isinstance(element.parent, Tag):
                     element.parent.remove(element)
+            elif element["tag"] == "summary":
+                element.children = [part for paragraph in element.children for part in paragraph.children]
             elif element["tag"] == "form":
                 exercise = exercises()[element["attributes"]["data-exercise"]]
                 assert isinstance(exercise, Predict)
@@ -187,6 +231,7 @@ class ShowForms(SphinxPostTransform):
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(Tag, html=(visit_tag, depart_tag))
     app.add_directive("hints", Hints)
+    app.add_directive("predict", Prediction)
     app.add_directive("exercise-list", ExerciseList)
     app.add_post_transform(ShowForms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

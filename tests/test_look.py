@@ -74,12 +74,13 @@ See {ref}`sec:deep`.
 """
 
 
-def build(folder: Path, page: str) -> tuple[str, nodes.Node, str]:
+def build(folder: Path, page: str, extension: str = "look") -> tuple[str, nodes.Node, str]:
     """A book of one page: its HTML, its contents, and the warnings."""
     source = folder / "source"
     source.mkdir()
     (source / "index.md").write_text(page, encoding="utf-8")
-    (source / "conf.py").write_text('extensions = ["myst_parser", "look"]\n')
+    settings = f'extensions = ["myst_parser", "{extension}"]\nmyst_enable_extensions = ["colon_fence"]\n'
+    (source / "conf.py").write_text(settings)
     warnings = io.StringIO()
     with docutils_namespace():
         app = Sphinx(source, source, folder / "built", folder / "trees", "html", status=None, warning=warnings)
