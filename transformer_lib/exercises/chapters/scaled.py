@@ -49,7 +49,7 @@ def _projected(draw: Draw, seq: tuple[int, ...], d_model: int, d_k: int, d_v: in
 
 
 def _sentences(draw: Draw) -> Iterator[Case]:
-    yield _projected(draw, (5,), 7, 3, 4)
+    yield _projected(draw, (3,), 5, 2, 4)
     yield _projected(draw, (4,), 6, 8, 2)
 
 
