@@ -33,12 +33,12 @@ def test_every_layer_has_its_tokens(record: AttentionRecord) -> None:
     figure = HeadView(record, TARGET, SOURCE, sample=1)
     assert repr(figure) == "HeadView(6 layers, 18 heads)"
     expected = {
-        "encoder, layer 0": (SOURCE, SOURCE),
         "encoder, layer 1": (SOURCE, SOURCE),
-        "decoder, layer 0, self": (TARGET, TARGET),
-        "decoder, layer 0, cross": (TARGET, SOURCE),
+        "encoder, layer 2": (SOURCE, SOURCE),
         "decoder, layer 1, self": (TARGET, TARGET),
         "decoder, layer 1, cross": (TARGET, SOURCE),
+        "decoder, layer 2, self": (TARGET, TARGET),
+        "decoder, layer 2, cross": (TARGET, SOURCE),
     }
     assert {one["name"]: (one["queries"], one["keys"]) for one in figure.layers} == expected
     for number, (path, one) in enumerate(zip(record, figure.layers, strict=True)):
@@ -68,7 +68,7 @@ def test_takes_what_people_have() -> None:
     figure = HeadView(weights, [None, "b", "c"], [None, None, "x", "y"])
     assert torch.equal(figure.weights, weights[0, 1:, 2:].double())
     calls = {"layers.1.attention": [weights[None], weights[None].flip(1)]}
-    assert HeadView(calls).layers[0]["name"] == "layer 1"
+    assert HeadView(calls).layers[0]["name"] == "layer 2"
     assert torch.equal(HeadView(calls, call=0, head=1).weights, weights[1].double())
     assert torch.equal(HeadView(calls).weights, weights[1].double())
     assert HeadView(torch.ones(1, 1, 1, 1)).heights[0] < HeadView(torch.ones(1, 9, 9)).heights[0]
@@ -128,7 +128,7 @@ def test_by_keyboard_and_by_mouse(browser: Browser, record: AttentionRecord) -> 
         assert numbers(figure, "key") == pytest.approx(expected[0, 1, :4].tolist(), abs=0.0052)
         best = SOURCE[int(expected[0, 1].argmax())]
         assert re.match(f"“frase” looks at: {best} [01]", figure.locator("[role=status]").inner_text())
-        figure.get_by_label("encoder, layer 0: head 0").focus()
+        figure.get_by_label("encoder, layer 1: head 0").focus()
         keyboard.press("ArrowRight")
         assert (state_of(figure)["head"], state_of(figure)["query"]) == (1, 1)  # the word stays chosen
         assert numbers(figure, "key") == pytest.approx(expected[1, 1, :4].tolist(), abs=0.0052)
@@ -140,7 +140,7 @@ def test_by_keyboard_and_by_mouse(browser: Browser, record: AttentionRecord) -> 
         keyboard.press("Enter")
         assert not any(numbers(figure, "query"))
         # By mouse: another layer has other tokens; to point at one is enough, a click makes it stay.
-        figure.get_by_label("decoder, layer 1, cross: head 2").check()
+        figure.get_by_label("decoder, layer 2, cross: head 2").check()
         cross = record["decoder.layers.1.cross_attention"][0][1, 2, :, :4]
         assert figure.locator(".lf-side-query .lf-word").all_inner_texts() == TARGET
         figure.locator(".lf-side-query").nth(3).hover()

@@ -178,7 +178,7 @@ def _kept(side: str, tokens: Sequence[str | None] | None, size: int) -> tuple[li
 
 
 def _title(name: str, record: Mapping[str, object]) -> str:
-    """A layer's path in words: ``decoder.layers.0.cross_attention`` is "decoder, layer 0, cross"."""
+    """A layer's path in words: ``decoder.layers.0.cross_attention`` is "decoder, layer 1, cross", as prose counts."""
     parts = name.split(".")
     number = next((part for part in parts if part.isdigit()), None)
     if number is None:
@@ -186,4 +186,4 @@ def _title(name: str, record: Mapping[str, object]) -> str:
     stack = {"encoder": text("encoder"), "decoder": text("decoder")}.get(parts[0])
     siblings = any("cross" in other and other.startswith(name.rpartition(".")[0]) for other in record)
     kind = (text("cross") if "cross" in name else text("self")) if siblings else None
-    return ", ".join(part for part in (stack, text("layer {number}", number=number), kind) if part)
+    return ", ".join(part for part in (stack, text("layer {number}", number=int(number) + 1), kind) if part)
