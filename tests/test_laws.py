@@ -83,6 +83,11 @@ BATCH = exercise(lambda x: x.sin(), lambda draw: iter([case(draw.normal(3, 4, 2)
 SHIFTED = exercise(lambda x, by: normed(x) + by, lambda draw: iter([case(draw.normal(3, 4), draw.normal(4))]))
 LAYER = exercise(Layer, _sequences, probe=_used)
 LENGTHS = exercise(lambda x, width: x.sum(-1) * width, lambda draw: iter([case(draw.normal(3, 4), 5)]))
+SIZES = ((3, 5, 2), (4, 7, 3), (6, 2, 4), (5, 3, 1))
+COUNT = exercise(
+    lambda n_in, n_out, layers: layers * (n_in + n_out) * n_out,
+    lambda draw: (case(*sizes) for sizes in SIZES),
+)
 
 
 NOISY = exercise(lambda x: x.sin().cumsum(-2) + x.square().mean(-1, keepdim=True), _sequences)
@@ -171,6 +176,12 @@ BROKEN = [
     (LAYER, Forgetful, "insensitive", "the weights `second.weight` change"),
     (LENGTHS, lambda x, width: x.sum(-1) * (width + 1), "factor", "1.2 times"),
     (LENGTHS, lambda x, width: x.sum(-1).square() * 3, "insensitive", "when `width` changes"),
+    (
+        COUNT,
+        lambda n_in, n_out, layers: layers * n_in * n_out,
+        "off_by",
+        "50 too small. By how much changes with `n_out`, `layers`; not with `n_in`.",
+    ),
 ]
 
 

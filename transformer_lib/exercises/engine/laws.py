@@ -5,6 +5,8 @@ those that say what the result *is* (the right one times √3, turned, for the o
 depends on, last those that say where it is wrong.
 """
 
+import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -753,6 +755,64 @@ def _insensitive(scene: Scene) -> str | None:
     return None
 
 
+def _off_by(scene: Scene) -> str | None:
+    """A single number, whose distance from the right one depends on some of the numbers given, and not on others."""
+
+    def distance(right: Outcome, given: Outcome) -> float | None:
+        if right.error is not None or given.error is not None:
+            return None
+        found = parts(right.result, given.result, 0.0)
+        if not found or len(found) > 1 or found[0].sort == "bool" or found[0].expected.numel() != 1:
+            return None
+        return float(found[0].given - found[0].expected)
+
+    here = distance(scene.first.right, scene.first.given)
+    if not here or not math.isfinite(here):
+        return None
+    moves: list[str] = []
+    stays: list[str] = []
+    for name, number, others in _numbers_given(scene):
+        changes = [Changes((name, order), {number: other}) for order, other in enumerate(others)]
+        tried = [distance(scene.right(one), scene.given(one)) for one in changes]
+        known = [one for one in tried if one is not None]
+        if known:
+            same = all(math.isclose(one, here, rel_tol=1e-6, abs_tol=scene.atol(scene.first)) for one in known)
+            (stays if same else moves).append(f"`{name}`")
+    if not moves or not stays:
+        return None
+    holes = {"by": abs(here), "moves": ", ".join(moves), "stays": ", ".join(stays)}
+    if here > 0:
+        return text(
+            "In the call below, your result is {by:.9g} too large. By how much changes with {moves}; not with {stays}.",
+            **holes,
+        )
+    return text(
+        "In the call below, your result is {by:.9g} too small. By how much changes with {moves}; not with {stays}.",
+        **holes,
+    )
+
+
+def _numbers_given(scene: Scene) -> Iterator[tuple[str, int, list[Any]]]:
+    """The numbers that the exercise varies, also in the fields of a configuration: name, argument, other arguments."""
+    every = [scene.arguments(trial) for trial in scene.every]
+    for number, (name, value) in enumerate(zip(scene.names, scene.arguments(), strict=True)):
+        alike = [one[number] for one in every if number < len(one) and type(one[number]) is type(value)]
+        if len(set(map(repr, alike))) > 1 and type(value) in (bool, int, float):
+            yield name, number, [disturbed(value, seed) for seed in range(4)]
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for field in (one.name for one in dataclasses.fields(value)):
+                now = getattr(value, field)
+                if type(now) in (bool, int, float) and len({getattr(one, field) for one in alike}) > 1:
+                    others = [disturbed(now, seed) for seed in range(4)]
+                    yield f"{name}.{field}", number, list(_replaced(value, field, others))
+
+
+def _replaced(configuration: Any, field: str, others: Sequence[Any]) -> Iterator[Any]:
+    for other in others:
+        with contextlib.suppress(ValueError, TypeError):  # no such configuration can be
+            yield dataclasses.replace(configuration, **{field: other})
+
+
 def _smooth(scene: Scene, only: bool = False) -> bool:
     """Whether a result holds real numbers; or nothing else."""
     found = parts(scene.first.right.result, scene.first.right.result, 0.0) or ()
@@ -1013,6 +1073,6 @@ OF_NUMBERS: Sequence[Callable[[Scene, list[Part]], str | None]] = (
 #: Of results that are not even built like the right ones.
 OF_FORM: Sequence[Callable[[Scene], str | None]] = (_exchanged, _right_for)
 OF_BEHAVIOR: Sequence[Callable[[Scene], str | None]] = (
-    *OF_FORM, _constant, _insensitive, _scaled_input, _leaks, _invariance,
+    *OF_FORM, _constant, _insensitive, _scaled_input, _leaks, _invariance, _off_by,
 )  # fmt: skip
 OF_PLACES: Sequence[Callable[[Scene, list[Part]], str | None]] = (_range, _masked_places, _places)
