@@ -295,6 +295,7 @@ def exercise_tokens(sizes: Sizes) -> None:
     tokenizer = module.train_tokenizer(pair, 30)
     module.pad_rows(module.encode_texts(tokenizer, pair))
     assert all(reading.notes for reading in module.read_texts(tokenizer, ["a ∮", "b a c a b a c"], 4))
+    module.unfinished(3)
     batches = module.PairBatches([pair] * 5, tokenizer, max_tokens=64)
     batches(len(batches))
     with tempfile.TemporaryDirectory() as folder:
