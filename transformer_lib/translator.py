@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from transformer_lib.config import StackConfig
+from transformer_lib.data.seen import SeenWords
 from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import Reading, load_tokenizer, pad_rows, read_texts, special_tokens, unfinished
 from transformer_lib.generation import beam_search, greedy
@@ -31,6 +32,9 @@ TRANSLATOR = Path(__file__).parent / "checkpoints" / "translator"
 #: page. Training saw sentences of at most 64.
 LONGEST = 80
 
+#: The file with the words of the training, in a translator's folder.
+WORDS = "words.txt"
+
 
 class Translations(list[str]):
     """The translations of some sentences: a list of strings, with an account of how the sentences were read.
@@ -38,8 +42,9 @@ class Translations(list[str]):
     Args:
         texts: the translations.
         readings: what was read of each sentence.
-        notes: what to know of each translation, in words: signs that no token stands for, the part of a sentence that
-            was not read, an end that was not reached. Empty where there is nothing to say.
+        notes: what to know of each translation, in words: capitals that were read as small letters, signs that no token
+            stands for, words that training never showed, the part of a sentence that was not read, an end that was not
+            reached. Empty where there is nothing to say.
     """
 
     def __init__(self, texts: Iterable[str], readings: Sequence[Reading], notes: Sequence[tuple[str, ...]]) -> None:
@@ -58,11 +63,13 @@ class Translator:
         model: maps English tokens and the Portuguese so far to logits.
         tokenizer: of both languages.
         record: how it was trained, and how well it translates; empty if unknown.
+        seen: the English words of its training; without them no word is told to be new, and capitals stay.
     """
 
     model: Transformer
     tokenizer: Tokenizer
     record: dict[str, Any]
+    seen: SeenWords | None = None
 
     @property
     def longest(self) -> int:
@@ -73,7 +80,8 @@ class Translator:
         """Judge English sentences as they come from a user: what is read of each, and what is not.
 
         Everything that a user writes enters here. It is written in one way
-        (:func:`transformer_lib.data.text.normalized`), and read up to :attr:`longest` tokens.
+        (:func:`transformer_lib.data.text.normalized`), its capitals are read as :mod:`transformer_lib.data.seen` says,
+        and it is read up to :attr:`longest` tokens.
 
         Args:
             sentences: a list, tuple or generator of at least one, none empty.
@@ -83,7 +91,7 @@ class Translator:
             ValueError: no sentences, or one in which there is nothing to see.
         """
         sentences = checked_texts(sentences, "sentences")
-        readings = read_texts(self.tokenizer, sentences, self.longest)
+        readings = read_texts(self.tokenizer, sentences, self.longest, self.seen)
         if not readings or not all(reading.text for reading in readings):
             raise ValueError(f"sentences must hold at least one, and no empty one; got {sentences!r}")
         return readings
@@ -162,7 +170,7 @@ class Translator:
         return text
 
     def save(self, folder: str | Path) -> None:
-        """Write the weights (as float16), the tokenizer, and the record.
+        """Write the weights (as float16), the tokenizer, the record, and the words of the training if they are known.
 
         Args:
             folder: made where it is missing.
@@ -177,11 +185,15 @@ class Translator:
         write_atomically(folder / "model.safetensors", serialize(weights))
         write_atomically(folder / "tokenizer.json", self.tokenizer.to_str().encode())
         write_atomically(folder / "config.json", _json(config))
+        if self.seen is None:
+            (folder / WORDS).unlink(missing_ok=True)  # another translator's
+        else:
+            write_atomically(folder / WORDS, self.seen.to_text().encode())
         write_atomically(folder / "record.json", _json(self.record))
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, device: torch.device | str = "cpu") -> "Translator":
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote. The words of the training may be missing.
 
         Args:
             folder: that holds it; the library's own translator unless given.
@@ -214,7 +226,8 @@ class Translator:
         check_weights(folder / "model.safetensors", weights, model)
         model.load_state_dict(weights)
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        return cls(model.to(device).eval(), tokenizer, record)
+        seen = SeenWords.load(folder / WORDS) if (folder / WORDS).exists() else None
+        return cls(model.to(device).eval(), tokenizer, record, seen)
 
 
 def _json(content: Any) -> bytes:

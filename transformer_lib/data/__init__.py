@@ -20,6 +20,7 @@ from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.lexicon import ADJECTIVES, NOUNS, Adjective, Gender, Kind, Noun
 from transformer_lib.data.libreoffice import Corpus, CorpusUnavailable, libreoffice_corpus
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.seen import SeenWords
 from transformer_lib.data.text import normalized
 from transformer_lib.data.tokens import (
     BOS_ID,
@@ -62,6 +63,7 @@ __all__ = [
     "Preposition",
     "Reading",
     "Role",
+    "SeenWords",
     "Sentence",
     "SpecialTokens",
     "Split",

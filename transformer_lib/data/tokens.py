@@ -15,6 +15,7 @@ from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, tr
 from torch import Tensor
 
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.seen import SeenWords
 from transformer_lib.data.text import checked_texts, normalized
 from transformer_lib.texts import text
 
@@ -158,12 +159,15 @@ class Reading:
     """What a model reads of a text.
 
     Args:
-        text: in the one way of :func:`~transformer_lib.data.text.normalized`, as far as it is read.
+        text: in the one way of :func:`~transformer_lib.data.text.normalized`, as far as it is read; and recased.
         token_ids: its tokens, and ``<eos>``.
         pieces: what each token stands for; the unknown ones stand for a sign of the text, which is named here.
         unknown: the signs that no token stands for, each once.
         unread: the rest of the text.
         longest: how many tokens are read at most, ``<eos>`` included.
+        recased: whether capitals are read as small letters, see :mod:`transformer_lib.data.seen`.
+        unseen: the words that are read and were never seen in training, each once. Those with an unknown sign are not
+            among them.
     """
 
     text: str
@@ -172,11 +176,17 @@ class Reading:
     unknown: tuple[str, ...]
     unread: str
     longest: int
+    recased: bool = False
+    unseen: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unknown, and what is not read, in words; empty if the text is read as it was written."""
+        """What is read otherwise, unknown, never seen or not read, in words; empty if there is no such thing."""
         notes = []
+        if self.recased:
+            notes.append(
+                text("Words in capitals are read as training mostly wrote them: “{quoted}”.", quoted=_quoted(self.text))
+            )
         if self.unknown:
             signs = ", ".join(f"“{sign}”" for sign in self.unknown[:_SIGNS])
             more = len(self.unknown) - _SIGNS
@@ -186,14 +196,32 @@ class Reading:
                 )
             else:
                 notes.append(text("No token stands for {signs}: read as unknown.", signs=signs))
+        if self.unseen:
+            words = ", ".join(f"“{_quoted(word)}”" for word in self.unseen[:_SIGNS])
+            more = len(self.unseen) - _SIGNS
+            if more > 0:
+                notes.append(
+                    text(
+                        "Never seen in training, so translated by guesswork: {words} and {more} more.",
+                        words=words,
+                        more=more,
+                    )
+                )
+            else:
+                notes.append(text("Never seen in training, so translated by guesswork: {words}.", words=words))
         if self.unread:
-            quoted = self.unread if len(self.unread) <= _QUOTED else self.unread[: _QUOTED - 1] + "…"
-            said = {"longest": self.longest, "quoted": quoted}
+            said = {"longest": self.longest, "quoted": _quoted(self.unread)}
             notes.append(text("Of a sentence at most {longest} tokens are read. Not read: “{quoted}”.", **said))
         return tuple(notes)
 
 
-def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list[Reading]:
+def _quoted(text: str) -> str:
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"
+
+
+def read_texts(
+    tokenizer: Tokenizer, texts: Iterable[str], longest: int, seen: SeenWords | None = None
+) -> list[Reading]:
     """Read sentences up to a number of tokens, and keep account of what was not read as it was written.
 
     A sentence that is too long is read up to the end of a word; a first word that is too long, up to a token.
@@ -202,6 +230,7 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
         tokenizer: from :func:`train_tokenizer`.
         texts: sentences, as in :func:`encode_texts`.
         longest: most tokens of a sentence, its ``<eos>`` included.
+        seen: the words of the training, by which capitals are read, and other words are told; neither unless given.
 
     Raises:
         TypeError: texts that are no strings, or a single one.
@@ -211,8 +240,9 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
         raise ValueError(f"longest must be at least 3; got {longest}")
     special = special_tokens(tokenizer)
     texts = list(map(normalized, checked_texts(texts)))
+    wholes = list(map(seen.recased, texts)) if seen else texts
     readings = []
-    for whole, encoding in zip(texts, _encodings(tokenizer, texts), strict=True):
+    for written, whole, encoding in zip(texts, wholes, _encodings(tokenizer, wholes), strict=True):
         tokens, end = encoding.tokens, len(encoding.ids)
         if end >= longest:
             starts = (place for place in range(longest - 1, 0, -1) if tokens[place].startswith("▁"))
@@ -225,7 +255,20 @@ def read_texts(tokenizer: Tokenizer, texts: Iterable[str], longest: int) -> list
         read = "".join(pieces).replace("▁", " ").removeprefix(" ")
         unknown = dict.fromkeys(piece for number, piece in zip(ids, pieces, strict=True) if number == special.unk)
         unread = whole[len(read) :].lstrip(" ")
-        readings.append(Reading(read, (*ids, special.eos), (*pieces, EOS), tuple(unknown), unread, longest))
+        # What is said of a sign need not be said of its word once more.
+        unseen = [word for word in (seen.unseen(read) if seen else ()) if unknown.keys().isdisjoint(word)]
+        readings.append(
+            Reading(
+                read,
+                (*ids, special.eos),
+                (*pieces, EOS),
+                tuple(unknown),
+                unread,
+                longest,
+                recased=whole[: len(read)] != written[: len(read)],
+                unseen=tuple(unseen),
+            )
+        )
     return readings
 
 
@@ -263,6 +306,10 @@ class PairBatches:
         max_len: pairs with more tokens than this in either language are left out.
         seed: of the shuffling.
 
+    Attributes:
+        pairs: those that are short enough.
+        rows: their tokens.
+
     Raises:
         ValueError: no pair is short enough, a single pair could exceed ``max_tokens``, or the tokenizer lacks a special
             token.
@@ -276,11 +323,12 @@ class PairBatches:
         self.special = special_tokens(tokenizer)
         english = encode_texts(tokenizer, [pair.english for pair in pairs])
         portuguese = encode_texts(tokenizer, [pair.portuguese for pair in pairs])
-        self.rows = [
-            (source, target)
-            for source, target in zip(english, portuguese, strict=True)
+        kept = [
+            (pair, (source, target))
+            for pair, source, target in zip(pairs, english, portuguese, strict=True)
             if max(len(source), len(target) + 1) <= max_len
         ]
+        self.pairs, self.rows = [pair for pair, _ in kept], [row for _, row in kept]
         if not self.rows:
             raise ValueError(f"no pair has at most max_len = {max_len} tokens; got {len(pairs)} pairs")
         self.max_tokens, self.seed = max_tokens, seed

@@ -15,6 +15,7 @@ from transformer_lib.config import StackConfig
 from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.libreoffice import libreoffice_corpus
 from transformer_lib.data.pairs import Pair
+from transformer_lib.data.seen import SeenWords
 from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import PairBatches, special_tokens, train_tokenizer
 from transformer_lib.objectives import sequence_to_sequence
@@ -55,6 +56,7 @@ class Translation(Task):
         self.tokenizer = train_tokenizer((text for pair in pairs for text in pair), VOCAB_SIZE)
         pad_id = special_tokens(self.tokenizer).pad
         self.batches = PairBatches(pairs, self.tokenizer, max_tokens=MAX_TOKENS, max_len=MAX_LEN)
+        self.seen = SeenWords.of(pair.english for pair in self.batches.pairs)
         unseen = PairBatches(valid, self.tokenizer, max_tokens=MAX_TOKENS)
         self.valid = [unseen(number) for number in range(len(unseen))]
         self.objective = partial(sequence_to_sequence, pad_id=pad_id)
@@ -79,10 +81,10 @@ class Translation(Task):
             record: how it was trained.
             device: to measure on.
         """
-        Translator(self.model, self.tokenizer, record).save(folder)
+        Translator(self.model, self.tokenizer, record, self.seen).save(folder)
         rounded = Translator.load(folder, device=device)
         record["results"] = evaluate_translator(rounded, self.corpus.test if self.corpus else ())
-        Translator(self.model, self.tokenizer, record).save(folder)
+        Translator(self.model, self.tokenizer, record, self.seen).save(folder)
 
 
 def evaluate_translator(translator: Translator, real_test: Sequence[Pair], *, n_fragment: int = 1000) -> dict[str, Any]:
