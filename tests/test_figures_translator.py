@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browsing import AXE
 from tests.figure_page import THEMES
-from tests.texts import LONG, RULE, SPECIAL, UNKNOWN
+from tests.texts import CAPITALS, CAPITALS_STAY, LONG, RULE, SPECIAL, UNKNOWN, UNSEEN
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized, read_texts
 from transformer_lib.translator import Translator
@@ -92,15 +93,41 @@ def test_the_rule_for_text_is_that_of_python(page: Page) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("longest", [3, 12, 80])
 def test_what_is_read_and_what_is_said_is_that_of_python(page: Page, translator: Translator, longest: int) -> None:
-    texts = [*(text for text, _ in RULE), *SPECIAL, *UNKNOWN, *LONG, *SENTENCES]
+    texts = [*(text for text, _ in RULE), *SPECIAL, *UNKNOWN, *LONG, *SENTENCES, *CAPITALS, *CAPITALS_STAY, *UNSEEN]
+    pairs = fragment_pairs(100, torch.Generator().manual_seed(7))
+    generator = Random(1)
+    mixed = [" ".join(generator.sample(" ".join(texts[:200]).split(" "), 9)) for _ in range(100)]
+    loud = [pair.english.upper() for pair in pairs] + [text.upper() for text in mixed]
+    portuguese = [pair.portuguese for pair in pairs]  # mostly words that no English sentence has
+    texts += [*loud, *portuguese, *mixed, "".join(generator.choices("abcABC' .!?\"()é½ß", k=400))]
+    for seen in (translator.seen, None):
+        found = page.evaluate(
+            "([texts, longest, seen]) => JSON.parse(texts).map("
+            "text => m.readText(T.tokenizer, text, longest, seen ? T.seen : null))",
+            [json.dumps(texts), longest, seen is not None],
+        )
+        for text, one, reading in zip(
+            texts, found, read_texts(translator.tokenizer, texts, longest, seen), strict=True
+        ):
+            guessed = one.pop("guessed")
+            expected = {"text": reading.text, "ids": list(reading.token_ids), "pieces": list(reading.pieces)}
+            expected |= {"unread": reading.unread, "unknown": list(reading.unknown), "notes": list(reading.notes)}
+            expected |= {"recased": reading.recased, "unseen": list(reading.unseen)}
+            assert one == expected, text
+            # What is marked: the pieces of these words, which no other word shares.
+            marked = "".join(reading.pieces[place] for place in guessed).replace("▁", " ").lower()
+            assert bool(guessed) == bool(reading.unseen)
+            assert all(word.lower() in marked for word in reading.unseen)
+
+
+@pytest.mark.browser
+def test_letters_are_those_of_python(page: Page) -> None:
+    """Of all characters that this Python knows; a browser may know newer ones."""
+    known = [number for number in range(0x110000) if unicodedata.category(chr(number)) not in ("Cn", "Cs")]
     found = page.evaluate(
-        "([texts, longest]) => JSON.parse(texts).map(text => m.readText(T.tokenizer, text, longest))",
-        [json.dumps(texts), longest],
+        "known => known.map(number => m.words(`a${String.fromCodePoint(number)}a`).length === 1)", known
     )
-    for text, one, reading in zip(texts, found, read_texts(translator.tokenizer, texts, longest), strict=True):
-        expected = {"text": reading.text, "ids": list(reading.token_ids), "pieces": list(reading.pieces)}
-        expected |= {"unread": reading.unread, "unknown": list(reading.unknown), "notes": list(reading.notes)}
-        assert one == expected, text
+    assert [number for number, letter in zip(known, found, strict=True) if letter != chr(number).isalpha()] == [39]
 
 
 @pytest.mark.browser
@@ -280,8 +307,8 @@ def test_what_is_not_read_is_said(
         field.fill(text)
         field.press("Enter")
 
-    texts = [LONG[2], "The <eos> book", UNKNOWN[0], LONG[0]]
-    for text in texts if theme == "light" else texts[2:]:
+    texts = [LONG[2], "The <eos> book", CAPITALS[0], LONG[0], UNKNOWN[0], "THE zookeeper's 😀 naïve HOUSE"]
+    for text in texts if theme == "light" else texts[4:]:
         translate(text)
         opened.wait_for_function("done => document.querySelector('.figure-place').model.state.done === done", arg=done)
         assert field.input_value() == text  # nothing is cut from what was typed or pasted
@@ -298,10 +325,22 @@ def test_what_is_not_read_is_said(
             for piece, number in zip(reading.pieces, reading.token_ids, strict=True)
             if number == UNKNOWN_ID
         ]
+        heard = opened.locator(".lf-tokens .lf-heard")
+        assert sorted(set(heard.all_text_contents())) == ["(never seen in training)"] * bool(reading.unseen)
+        assert heard.count() == opened.locator(".lf-tokens .lf-token > u").count()
         assert opened.locator(".lf-cut").all_inner_texts() == ["not read from here"] * bool(reading.unread)
         weights = [float(shown) for shown in opened.locator(".lf-tokens small").all_inner_texts()]
         assert sum(weights) == pytest.approx(1.0, abs=0.4)  # eighty numbers, each rounded to hundredths
         assert opened.evaluate("document.documentElement.scrollWidth <= 360")
+    # What was never seen is underlined by a wave in the color of the text; the number below it is not.
+    marked = opened.locator(".lf-tokens .lf-token > u")
+    assert "".join(marked.all_inner_texts()) == "·zookeeper"
+    for mark in marked.all():
+        line, same = mark.evaluate("""mark => {
+          const {textDecorationLine, textDecorationStyle, textDecorationColor, color} = getComputedStyle(mark);
+          return [`${textDecorationLine} ${textDecorationStyle}`, textDecorationColor === color]; }""")
+        assert (line, same) == ("underline wavy", True)
+        assert mark.locator("small").count() == 0
     opened.evaluate(AXE)
     found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import (
     CorpusUnavailable,
+    SeenWords,
     fragment_pairs,
     libreoffice_corpus,
     special_tokens,
@@ -47,11 +48,34 @@ def test_saving_keeps_model_tokenizer_and_record(small, tmp_path):
     small.save(tmp_path / "new" / "folder")
     read = Translator.load(tmp_path / "new" / "folder")
     assert read.record == {"seed": 0}
+    assert read.seen is None
     assert not read.model.training
     for one, other in zip(small.model.parameters(), read.model.parameters(), strict=True):
         assert torch.equal(one.half().float(), other)
     assert read.encode(SENTENCES).tolist() == small.encode(SENTENCES).tolist()
     assert read.model.decoder.config == small.model.decoder.config
+
+
+def test_the_words_of_the_training_are_kept_where_they_are_known(small, tmp_path):
+    knowing = dataclasses.replace(small, seen=SeenWords(["book", "the"]))
+    knowing.save(tmp_path)
+    read = Translator.load(tmp_path)
+    assert list(read.seen) == ["book", "the"]
+    found = read.translate(["THE BOOK", "The letter"], max_new_tokens=40)
+    assert [reading.text for reading in found.readings] == ["The book", "The letter"]
+    assert found.notes[1][0] == "Never seen in training, so translated by guesswork: “letter”."
+    assert packed(dataclasses.replace(Translator.load(), seen=read.seen))[0]["seen"] == ["book", "the"]
+    for damaged in (b"", b"book\nbook\n", b"the book\n", b"\xff"):
+        (tmp_path / "words.txt").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"words\.txt: "):
+            Translator.load(tmp_path)
+    small.save(tmp_path)  # which knows none, and takes away those of the other
+    read = Translator.load(tmp_path)
+    assert read.seen is None
+    found = read.translate(["THE BOOK", "The letter"], max_new_tokens=5)
+    assert [reading.text for reading in found.readings] == ["THE BOOK", "The letter"]
+    assert not any("training" in note for notes in found.notes for note in notes)
+    assert packed(dataclasses.replace(Translator.load(), seen=None))[0]["seen"] is None
 
 
 def test_a_batch_is_translated_as_its_sentences_are_alone(small):
@@ -191,9 +215,10 @@ def test_the_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "evaluate_translator", lambda translator, real: {"exact": {"train": 0.0}})
     arguments = ["translation", "--out", str(tmp_path), "--steps", "2", "--fragment-only"]
     main(arguments)
-    names = {"config.json", "model.safetensors", "record.json", "tokenizer.json", "training.safetensors"}
+    names = {"config.json", "model.safetensors", "record.json", "tokenizer.json", "training.safetensors", "words.txt"}
     assert {path.name for path in tmp_path.iterdir()} == names
     translator = Translator.load(tmp_path)
+    assert all(word in translator.seen for word in ("The", "book", "gave"))
     assert translator.record["recipe"]["steps"] == 2
     assert len(translator.record["losses"]) == 2
     assert translator.record["results"] == {"exact": {"train": 0.0}}

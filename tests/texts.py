@@ -58,3 +58,25 @@ LONG = [
     "漢" * 90,
     "".join(Random(0).choices("etaoinshrdlu", k=6000)),
 ]
+
+#: With words in capitals, which the stored translator reads as its training wrote them.
+CAPITALS = [
+    "I LOVE THE BOOK THAT YOU GAVE ME.",
+    "OPEN THE PDF FILE ON MONDAY! DON'T CLOSE IT (PRESS CTRL+F5).",
+    "“WHO’S THERE?” I ASKED. 'NO'... I'LL GO",
+    "We like my HOUSE and the MAN'S dog",
+    "HELLO, Mary! YES. NO",
+    "THE GIRAFFES OF LONDON",
+    "THE ÉA ǅ ŉ ΟΔΟΣ İ ß ﬁ BOOK",
+]
+
+#: In capitals, and read so: names, functions, single letters, words that were never seen.
+CAPITALS_STAY = ["PDF", "A", "I", "OK", "The IF function", "AVERAGE", "NASA", "AND, OR, NOT", "X Y", "I am OK", "F5"]
+
+#: With words that the stored translator's training never showed.
+UNSEEN = [
+    "The zookeepers fed the zookeepers' giraffes; Zookeepers!",
+    "naïve zookeepers of Bratislava2 can't, we'll, it's",
+    "Xa xb xc xd xe xf xg xh " + "qu" * 40 + " xj xk",
+    "zookeeper" * 60,
+]

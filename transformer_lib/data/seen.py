@@ -78,12 +78,13 @@ class SeenWords:
                 where[key][text[start : start + len(key)]] += 1
         forms = []
         for key in sorted({*inside, *first}):
-            counts = inside[key] or first[key]
+            counts, capitals = inside[key] or first[key], key.upper()
             usual = max(counts, key=lambda form: (counts[form], form))
             if len(key) > 1 and usual == key.capitalize() and (key in counts or not inside[key]):
                 usual = key
-            seen = {*inside[key], *first[key], usual}
-            forms += list(dict.fromkeys([usual, *(form for form in seen if form == key.upper())]))
+            forms.append(usual)
+            if len(key) > 1 and usual != capitals and (capitals in inside[key] or capitals in first[key]):
+                forms.append(capitals)
         return cls(forms)
 
     @classmethod
@@ -128,8 +129,9 @@ class SeenWords:
         """
         found: dict[str, str] = {}
         for start, end in _spans(text):
-            if text[start:end] not in self:
-                found.setdefault(_key(text[start:end]), text[start:end])
+            key = _key(text[start:end])
+            if key not in self._usual:
+                found.setdefault(key, text[start : start + len(key)])
         return tuple(found.values())
 
     def recased(self, text: str) -> str:

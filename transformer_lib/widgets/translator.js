@@ -19,12 +19,51 @@ export function normalized(text) {
   return Array.from(composed, (sign) => PLAIN.get(sign) ?? sign).join("").replace(BLANKS, " ").replace(/^ | $/g, "");
 }
 
+// ---- Words that training has seen: the rules of transformer_lib/data/seen.py.
+
+/** The words of a text: `{word, start, key}`; the key has no capitals and no final 's. */
+export function words(text) {
+  return Array.from(text.matchAll(/\p{L}+(?:'\p{L}+)*/gu), ({ 0: word, index: start }) => ({ word, start, key: keyOf(word) }));
+}
+
+const keyOf = (word) => word.toLowerCase().replace(/'s$/, "");
+const inCapitals = (text) => text === text.toUpperCase() && text !== text.toLowerCase();
+const initial = (word) => word.replace(/^./u, (sign) => sign.toUpperCase());
+
+export class SeenWords {
+  constructor(forms) {
+    this.forms = new Set(forms);
+    this.usual = new Map(Array.from(forms).reverse().map((form) => [keyOf(form), form])); // the first form stays
+  }
+
+  has(key) {
+    return this.usual.has(key);
+  }
+
+  /** A text whose words in capitals are written as training wrote them. */
+  recased(text) {
+    const all = words(text), usual = all.flatMap(({ key }) => this.usual.get(key) ?? []);
+    const loud = inCapitals(text) && /\p{L} \p{L}/u.test(text) && !usual.every(inCapitals);
+    let done = 0, read = "";
+    all.forEach(({ word, start, key }, i) => {
+      const lower = word.toLowerCase(), known = [key, lower.split("'")[0]].find((part) => this.has(part)) ?? "";
+      const strange = [...word].length > 1 && inCapitals(word) && known && !this.forms.has(word.slice(0, known.length));
+      if (!loud && !strange) return;
+      const form = (this.usual.get(known) ?? "") + lower.slice(known.length);
+      const begins = i === 0 || /[.!?]["')]? ["'(]?$/.test(text.slice(Math.max(0, start - 4), start));
+      read += text.slice(done, start) + (begins ? initial(form) : form);
+      done = start + word.length;
+    });
+    return read + text.slice(done);
+  }
+}
+
 /**
- * What is read of a text, up to so many tokens: `{text, ids, pieces, unread, unknown, notes}`, as
- * `transformer_lib.data.tokens.read_texts` has it.
+ * What is read of a text, up to so many tokens: `{text, ids, pieces, unread, unknown, recased, unseen, notes}`, as
+ * `transformer_lib.data.tokens.read_texts` has it; and `guessed`, the places of the pieces of words never seen.
  */
-export function readText(tokenizer, written, longest) {
-  const whole = normalized(written);
+export function readText(tokenizer, written, longest, seen = null) {
+  const plain = normalized(written), whole = seen ? seen.recased(plain) : plain;
   // No more than could be read: joining takes the square of a word's length, and whole books can be pasted.
   const pieces = tokenizer.parts(whole.slice(0, (longest + 1) * tokenizer.widest));
   if (pieces.length >= longest) {
@@ -35,12 +74,30 @@ export function readText(tokenizer, written, longest) {
   const text = pieces.join("").replaceAll("▁", " ").replace(/^ /, ""), unread = whole.slice(text.length).replace(/^ /, "");
   const ids = pieces.map((piece) => tokenizer.id(piece));
   const unknown = [...new Set(pieces.filter((_, i) => ids[i] === UNKNOWN))];
-  const notes = [], signs = unknown.slice(0, 8).map((sign) => `“${sign}”`).join(", "), more = unknown.length - 8;
+  const recased = text !== plain.slice(0, text.length);
+  // What is said of a sign need not be said of its word once more.
+  const told = ({ word }) => unknown.some((sign) => word.includes(sign));
+  const bare = ({ word, start, key }) => ({ word: word.slice(0, key.length), start, key });
+  const strange = seen ? words(text).filter(({ key }) => !seen.has(key)).map(bare) : [], guesses = strange.filter((one) => !told(one));
+  const once = strange.filter(({ key }, i) => strange.findIndex((other) => other.key === key) === i);
+  const unseen = once.filter((one) => !told(one)).map(({ word }) => word);
+  let at = pieces[0]?.startsWith("▁") ? -1 : 0; // the first mark stands for no blank
+  const guessed = pieces.flatMap((piece, i) => {
+    const from = at;
+    at += piece.length;
+    return guesses.some(({ start, word }) => from < start + word.length && start < at) ? i : [];
+  });
+  const cut = (quoted) => (Array.from(quoted).length > 60 ? `${Array.from(quoted).slice(0, 59).join("")}…` : quoted);
+  const notes = [];
+  if (recased) notes.push(say("Words in capitals are read as training mostly wrote them: “{quoted}”.", { quoted: cut(text) }));
+  const signs = unknown.slice(0, 8).map((sign) => `“${sign}”`).join(", "), more = unknown.length - 8;
   if (more > 0) notes.push(say("No token stands for {signs} and {more} more: read as unknown.", { signs, more }));
   else if (signs) notes.push(say("No token stands for {signs}: read as unknown.", { signs }));
-  const characters = Array.from(unread), quoted = characters.length > 60 ? `${characters.slice(0, 59).join("")}…` : unread;
-  if (unread) notes.push(say("Of a sentence at most {longest} tokens are read. Not read: “{quoted}”.", { longest, quoted }));
-  return { text, ids: [...ids, END], pieces: [...pieces, "<eos>"], unread, unknown, notes };
+  const guess = unseen.slice(0, 8).map((word) => `“${cut(word)}”`).join(", "), others = unseen.length - 8;
+  if (others > 0) notes.push(say("Never seen in training, so translated by guesswork: {words} and {more} more.", { words: guess, more: others }));
+  else if (guess) notes.push(say("Never seen in training, so translated by guesswork: {words}.", { words: guess }));
+  if (unread) notes.push(say("Of a sentence at most {longest} tokens are read. Not read: “{quoted}”.", { longest, quoted: cut(unread) }));
+  return { text, ids: [...ids, END], pieces: [...pieces, "<eos>"], unread, unknown, recased, unseen, guessed, notes };
 }
 
 // ---- Tokens: byte-pair encoding, as the tokenizers library does it.
@@ -301,7 +358,8 @@ export function assemble(header, bytes) {
   const tensors = new Map(
     header.tensors.map(({ name, start, count }) => [name, widen(new Uint16Array(bytes.slice(start, start + 2 * count)))]),
   );
-  return { tokenizer: new Tokenizer(header.tokenizer), model: new TransformerModel(header.config, tensors) };
+  const seen = header.seen && new SeenWords(header.seen);
+  return { tokenizer: new Tokenizer(header.tokenizer), model: new TransformerModel(header.config, tensors), seen };
 }
 
 /** Load the weights as scripts, which a page may do even when it was opened from disk. */
@@ -400,7 +458,7 @@ function render({ model, el }) {
   async function start() {
     if (!translator) return;
     const mine = ++run, longest = model.get("longest");
-    const reading = readText(translator.tokenizer, sentence.value, longest);
+    const reading = readText(translator.tokenizer, sentence.value, longest, translator.seen);
     text = [];
     if (!reading.text) {
       warn([say("There is nothing to translate: the sentence is empty.")]);
@@ -408,8 +466,12 @@ function render({ model, el }) {
       return;
     }
     warn(reading.notes);
-    source = reading.ids.map((id, i) =>
-      make("span", { class: id === UNKNOWN ? "lf-token lf-unknown" : "lf-token", text: id === UNKNOWN ? say("{sign} (unknown)", { sign: reading.pieces[i] }) : spelled(id) }, make("small", {})));
+    source = reading.ids.map((id, i) => {
+      if (id === UNKNOWN) return make("span", { class: "lf-token lf-unknown", text: say("{sign} (unknown)", { sign: reading.pieces[i] }) }, make("small"));
+      if (!reading.guessed.includes(i)) return make("span", { class: "lf-token", text: spelled(id) }, make("small"));
+      const heard = make("span", { class: "lf-heard", text: say("(never seen in training)") });
+      return make("span", { class: "lf-token" }, make("u", { class: "lf-unseen", text: spelled(id) }), heard, make("small"));
+    });
     english.replaceChildren(...source);
     if (reading.unread) source.at(-1).before(make("em", { class: "lf-cut", text: say("not read from here") }));
     const memory = translator.model.encode(reading.ids);

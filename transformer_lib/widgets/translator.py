@@ -57,6 +57,7 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
             for part, stack in (("encoder", translator.model.encoder), ("decoder", translator.model.decoder))
         },
         "tokenizer": {"tokens": tokens, "merges": merges},
+        "seen": None if translator.seen is None else list(translator.seen),
         "tensors": tensors,
         "pieces": -(-len(weights) // PIECE),
     }
