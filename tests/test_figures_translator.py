@@ -332,15 +332,23 @@ def test_what_is_not_read_is_said(
         weights = [float(shown) for shown in opened.locator(".lf-tokens small").all_inner_texts()]
         assert sum(weights) == pytest.approx(1.0, abs=0.4)  # eighty numbers, each rounded to hundredths
         assert opened.evaluate("document.documentElement.scrollWidth <= 360")
-    # What was never seen is underlined by a wave in the color of the text; the number below it is not.
+    # What was never seen is underlined by dots in the color of the text, as wide as the number below it at least.
     marked = opened.locator(".lf-tokens .lf-token > u")
     assert "".join(marked.all_inner_texts()) == "·zookeeper"
     for mark in marked.all():
-        line, same = mark.evaluate("""mark => {
-          const {textDecorationLine, textDecorationStyle, textDecorationColor, color} = getComputedStyle(mark);
-          return [`${textDecorationLine} ${textDecorationStyle}`, textDecorationColor === color]; }""")
-        assert (line, same) == ("underline wavy", True)
-        assert mark.locator("small").count() == 0
+        line, same, missing = mark.evaluate("""mark => {
+          const {borderBottomStyle, borderBottomWidth, borderBottomColor, color} = getComputedStyle(mark);
+          return [`${borderBottomWidth} ${borderBottomStyle}`, borderBottomColor === color,
+            mark.parentElement.querySelector("small").offsetWidth - mark.offsetWidth]; }""")
+        assert (line, same) == ("2px dotted", True)
+        assert missing <= 0
+    heights = {
+        round(height)
+        for height in opened.locator(".lf-tokens[lang=en] > .lf-token").evaluate_all(
+            "all => all.map(token => token.getBoundingClientRect().height)"
+        )
+    }
+    assert len(heights) == 1
     opened.evaluate(AXE)
     found = opened.evaluate("axe.run('.live-figure', {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
