@@ -71,6 +71,8 @@ def test_words_that_were_never_seen(seen: SeenWords) -> None:
         ("the IF function, OR NASA", "the IF function, or NASA"),
         ("IF, PDF", "IF, PDF"),
         ("NASA UFO", "NASA UFO"),
+        ("the fax4HOUSE, HOUSE2 or HOUSE_a", "the fax4HOUSE, HOUSE2 or HOUSE_a"),
+        ("OLD HOUSE2 HOUSE_A", "Old house2 house_a"),
         ("PDF NASA", "PDF NASA"),
         ("A", "A"),
         ("42", "42"),

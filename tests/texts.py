@@ -71,7 +71,10 @@ CAPITALS = [
 ]
 
 #: In capitals, and read so: names, functions, single letters, words that were never seen.
-CAPITALS_STAY = ["PDF", "A", "I", "OK", "The IF function", "AVERAGE", "NASA", "AND, OR, NOT", "X Y", "I am OK", "F5"]
+CAPITALS_STAY = [
+    *["PDF", "A", "I", "OK", "The IF function", "AVERAGE", "NASA", "AND, OR, NOT", "X Y", "I am OK", "F5"],
+    "fax4HOUSE, HOUSE2, HOUSE_a, HOUSE½ or 𝟎HOUSE𝟎",
+]
 
 #: With words that the stored translator's training never showed.
 UNSEEN = [

@@ -13,7 +13,7 @@ spreadsheets). A text is *recased* by two rules:
 1. In a text that is all in capitals and has two words beside each other, all words get their usual form, or small
    letters where they were not seen: *OPEN THE PDF FILE* is read as *Open the PDF file*.
 2. In other texts this holds for a word in capitals that was seen, but never in capitals: *my HOUSE* is read as *my
-   house*, and *the IF function* stays.
+   house*, and *the IF function* stays. So does what is joined to digits or ``_``, mostly a name: *fax4HOUSE*.
 
 Source: Lita et al. (2003), *tRuEcasIng*, whose baseline is the most frequent form of each word. The page's figures keep
 the same rules in ``widgets/translator.js``; a test compares the two.
@@ -149,7 +149,8 @@ class SeenWords:
         parts, done = [], 0
         for place, (start, end) in enumerate(spans):
             word = text[start:end]
-            if loud or self._strange(word):
+            joined = any(sign == "_" or sign.isnumeric() for sign in text[start - 1 : start] + text[end : end + 1])
+            if loud or (not joined and self._strange(word)):
                 form = self._form(word)
                 parts += [text[done:start], form[0].upper() + form[1:] if _begins(text, start, place) else form]
                 done = end

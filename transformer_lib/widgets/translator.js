@@ -48,7 +48,9 @@ export class SeenWords {
     all.forEach(({ word, start, key }, i) => {
       const lower = word.toLowerCase(), known = [key, lower.split("'")[0]].find((part) => this.has(part)) ?? "";
       const strange = [...word].length > 1 && inCapitals(word) && known && !this.forms.has(word.slice(0, known.length));
-      if (!loud && !strange) return;
+      const before = text.slice(Math.max(0, start - 2), start), after = text.slice(start + word.length, start + word.length + 2);
+      const joined = /[\p{N}_]$/u.test(before) || /^[\p{N}_]/u.test(after);
+      if (!loud && (joined || !strange)) return;
       const form = (this.usual.get(known) ?? "") + lower.slice(known.length);
       const begins = i === 0 || /[.!?]["')]? ["'(]?$/.test(text.slice(Math.max(0, start - 4), start));
       read += text.slice(done, start) + (begins ? initial(form) : form);
