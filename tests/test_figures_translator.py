@@ -18,6 +18,7 @@ from tests.figure_page import THEMES
 from tests.texts import CAPITALS, CAPITALS_STAY, LONG, RULE, SPECIAL, UNKNOWN, UNSEEN
 from transformer_lib import StackConfig, Transformer
 from transformer_lib.data import EOS_ID, UNKNOWN_ID, fragment_pairs, normalized, read_texts
+from transformer_lib.positions import PositionScheme, Rotary, Sinusoidal
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import TranslatorFigure
 from transformer_lib.widgets.figure import source, style
@@ -168,6 +169,30 @@ def test_logits_and_looks(page: Page, translator: Translator, sentence: str) -> 
     cross = torch.stack([calls[0][0] for name, calls in record.items() if "cross" in name])  # (layer, head, query, key)
     looks = torch.tensor([step["looks"] for step in steps])  # (query, layer, head, key)
     torch.testing.assert_close(looks.permute(1, 2, 0, 3), cross, atol=1e-4, rtol=0)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("positions", [Sinusoidal(), Rotary(), Rotary(base=50.0)], ids=repr)
+def test_positions_of_either_kind(page: Page, translator: Translator, positions: PositionScheme) -> None:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"d_model": 24, "n_heads": 3, "d_ff": 16, "pre_norm": True, "positions": positions}
+    size = translator.tokenizer.get_vocab_size()
+    model = Transformer(size, StackConfig(n_layers=2, **shape), decoder=StackConfig(n_layers=2, **shape))
+    for weight in model.parameters():  # not small, so that attention is sharp and the order matters
+        weight.data = (weight.data + 0.3 * torch.randn_like(weight)).half().float()
+    header, weights = packed(Translator(model.eval(), translator.tokenizer, {}))
+    source, target = [7, 400, 9, 31, 2], [1, 400, 77, 2500, 400, 18]
+    found = page.evaluate(
+        """([header, text, source, target]) => {
+          const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));
+          const { model } = m.assemble(header, bytes.buffer), past = model.start(model.encode(source));
+          return target.map(id => Array.from(model.step(past, id).logits));
+        }""",
+        [header, base64.b64encode(weights).decode(), source, target],
+    )
+    with torch.inference_mode():
+        logits = model(torch.tensor([source]), torch.tensor([target]))[0]
+    torch.testing.assert_close(torch.tensor(found), logits, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.browser
@@ -386,10 +411,10 @@ def test_the_kernel_sends_the_weights(translator: Translator, monkeypatch: pytes
 
 
 def test_a_model_that_the_page_cannot_run(translator: Translator) -> None:
-    for changes in ({"positions": "rotary"}, {"qk_norm": True}):
+    for changes in ({"positions": "alibi"}, {"positions": Rotary(interleaved=False)}, {"qk_norm": True}):
         config = StackConfig(d_model=12, n_heads=2, n_layers=1, d_ff=8, pre_norm=True, **changes)  # type: ignore[arg-type]
         other = Translator(Transformer(5000, config), translator.tokenizer, {})
-        with pytest.raises(ValueError, match="pre-norm layers with ReLU and sinusoidal positions"):
+        with pytest.raises(ValueError, match="pre-norm layers with ReLU, rotary or sinusoidal positions"):
             TranslatorFigure(other)
     with pytest.raises(ValueError, match="beams must be 1 or 4"):
         TranslatorFigure(translator, beams=3)

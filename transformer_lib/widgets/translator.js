@@ -200,18 +200,28 @@ export class TransformerModel {
     return x.map((value, i) => ((value - mean) / Math.sqrt(variance + eps)) * scale[i] + shift[i]);
   }
 
-  /** A token's vector with its position's waves. */
-  embed(id, position) {
+  /** A token's vector, with its position's waves unless positions turn queries and keys. */
+  embed(id, position, { rotary }) {
     const d = this.width, table = this.tensors.get("embedding.weight");
     return Float32Array.from({ length: d }, (_, i) => {
-      const angle = position / 10000 ** ((i - (i % 2)) / d);
-      return table[id * d + i] * Math.sqrt(d) + (i % 2 ? Math.cos(angle) : Math.sin(angle));
+      const angle = position / 10000 ** ((i - (i % 2)) / d), wave = i % 2 ? Math.cos(angle) : Math.sin(angle);
+      return table[id * d + i] * Math.sqrt(d) + (rotary ? 0 : wave);
     });
   }
 
-  /** Attention of one vector to projected keys and values. Returns the output, and each head's weights. */
-  attend(x, name, keys, values, heads) {
-    const query = this.linear(x, `${name}.q_proj`), size = query.length / heads, blended = new Float32Array(query.length);
+  /** A query or key of self-attention with each head's pairs turned by their position, if positions are rotary. */
+  turn(x, position, { n_heads, rotary }) {
+    if (!rotary) return x;
+    const size = x.length / n_heads;
+    return x.map((value, i) => {
+      const second = i % 2, angle = position / rotary ** (((i - second) % size) / size), other = x[second ? i - 1 : i + 1];
+      return value * Math.cos(angle) + (second ? 1 : -1) * other * Math.sin(angle);
+    });
+  }
+
+  /** Attention of one query to projected keys and values. Returns the output, and each head's weights. */
+  attend(query, name, keys, values, heads) {
+    const size = query.length / heads, blended = new Float32Array(query.length);
     const weights = [];
     for (let head = 0; head < heads; head++) {
       const from = head * size;
@@ -235,13 +245,15 @@ export class TransformerModel {
   /** What the encoder makes of the source. */
   encode(ids) {
     const { n_layers, n_heads, norm_eps } = this.encoder;
-    let x = ids.map((id, position) => this.embed(id, position));
+    const turned = (vector, name, position) => this.turn(this.linear(vector, name), position, this.encoder);
+    let x = ids.map((id, position) => this.embed(id, position, this.encoder));
     for (let layer = 0; layer < n_layers; layer++) {
       const name = `encoder.layers.${layer}`;
       const normed = x.map((vector) => this.norm(vector, `${name}.attention_residual.norm`, norm_eps));
-      const keys = normed.map((vector) => this.linear(vector, `${name}.attention.k_proj`));
+      const queries = normed.map((vector, position) => turned(vector, `${name}.attention.q_proj`, position));
+      const keys = normed.map((vector, position) => turned(vector, `${name}.attention.k_proj`, position));
       const values = normed.map((vector) => this.linear(vector, `${name}.attention.v_proj`));
-      x = x.map((vector, i) => add(vector, this.attend(normed[i], `${name}.attention`, keys, values, n_heads).output));
+      x = x.map((vector, i) => add(vector, this.attend(queries[i], `${name}.attention`, keys, values, n_heads).output));
       x = x.map((vector) => {
         const inner = this.norm(vector, `${name}.feed_forward_residual.norm`, norm_eps);
         return add(vector, this.feedForward(inner, `${name}.feed_forward`));
@@ -269,16 +281,18 @@ export class TransformerModel {
 
   /** Read one token. Returns the logits of the next, and the weights to the source by layer and head. */
   step(past, id) {
-    const { n_heads, norm_eps } = this.decoder, looks = [];
-    let x = this.embed(id, past[0].keys.length);
+    const { n_heads, norm_eps } = this.decoder, looks = [], position = past[0].keys.length;
+    let x = this.embed(id, position, this.decoder);
     past.forEach((kept, layer) => {
       const name = `decoder.layers.${layer}`;
       let inner = this.norm(x, `${name}.self_attention_residual.norm`, norm_eps);
-      kept.keys.push(this.linear(inner, `${name}.self_attention.k_proj`));
+      const query = this.turn(this.linear(inner, `${name}.self_attention.q_proj`), position, this.decoder);
+      kept.keys.push(this.turn(this.linear(inner, `${name}.self_attention.k_proj`), position, this.decoder));
       kept.values.push(this.linear(inner, `${name}.self_attention.v_proj`));
-      x = add(x, this.attend(inner, `${name}.self_attention`, kept.keys, kept.values, n_heads).output);
+      x = add(x, this.attend(query, `${name}.self_attention`, kept.keys, kept.values, n_heads).output);
       inner = this.norm(x, `${name}.cross_attention_residual.norm`, norm_eps);
-      const asked = this.attend(inner, `${name}.cross_attention`, kept.memoryKeys, kept.memoryValues, n_heads);
+      const asks = this.linear(inner, `${name}.cross_attention.q_proj`);
+      const asked = this.attend(asks, `${name}.cross_attention`, kept.memoryKeys, kept.memoryValues, n_heads);
       x = add(x, asked.output);
       looks.push(asked.weights);
       inner = this.norm(x, `${name}.feed_forward_residual.norm`, norm_eps);

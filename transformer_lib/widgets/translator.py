@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import EOS, Reading, SpecialTokens, pad_rows, special_tokens
 from transformer_lib.generation import greedy
 from transformer_lib.plots import heatmap, record_attention
-from transformer_lib.positions import Sinusoidal
+from transformer_lib.positions import Rotary, Sinusoidal
 from transformer_lib.texts import text
 from transformer_lib.translator import LONGEST, Translator
 from transformer_lib.widgets.figure import LiveFigure, source
@@ -29,7 +30,8 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
     """What the page needs of a translator: a header that JSON can hold, and the weights as float16 in a row.
 
     Args:
-        translator: with sinusoidal positions, layer normalization before the sublayers, and ReLU.
+        translator: with rotary or sinusoidal positions as in the papers, layer normalization before the sublayers, and
+            ReLU.
 
     Raises:
         ValueError: the model makes other choices, or its tokenizer numbers the special tokens otherwise, which the
@@ -40,10 +42,14 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
         raise ValueError(f"the page's special tokens are numbered pad 0, bos 1, eos 2, unk 3; got {special}")
     for stack in (translator.model.encoder, translator.model.decoder):
         config = stack.config
-        found = (config.positions, config.norm, config.pre_norm, config.activation, config.gated, config.bias)
+        positions = config.positions
+        found = (config.norm, config.pre_norm, config.activation, config.gated, config.bias)
         other = config.n_kv_heads or config.attention_scale or config.qk_norm
-        if found != (Sinusoidal(), "layer", True, "relu", False, True) or other:
-            raise ValueError(f"the page runs pre-norm layers with ReLU and sinusoidal positions; got {config}")
+        if isinstance(positions, Rotary):  # with any base
+            positions = replace(positions, base=Rotary.base)
+        known = positions in (Rotary(), Sinusoidal())
+        if not known or found != ("layer", True, "relu", False, True) or other:
+            raise ValueError(f"the page runs pre-norm layers with ReLU, rotary or sinusoidal positions; got {config}")
     tokenizer = json.loads(translator.tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["merges"]]
@@ -54,6 +60,7 @@ def packed(translator: Translator) -> tuple[dict[str, Any], bytes]:
     header = {
         "config": {
             part: {name: getattr(stack.config, name) for name in ("d_model", "n_heads", "n_layers", "norm_eps")}
+            | {"rotary": getattr(stack.config.positions, "base", None)}
             for part, stack in (("encoder", translator.model.encoder), ("decoder", translator.model.decoder))
         },
         "tokenizer": {"tokens": tokens, "merges": merges},
