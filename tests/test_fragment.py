@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from transformer_lib.data import Pair, fragment_pairs
+from transformer_lib.data import Pair, everyday_pairs, everyday_test, fragment_pairs
 from transformer_lib.data.fragment import MAX_WORDS, TRAIN_WORDS, FragmentSplit
 from transformer_lib.data.lexicon import ALL_NOUNS, english_plural, portuguese_plural
-from transformer_lib.data.words import Action, conjugate, gerund, participle
+from transformer_lib.data.pairs import careless, joined
+from transformer_lib.data.words import Action, conjugate, gerund, imperative, participle
 
 SPLITS: tuple[FragmentSplit, ...] = ("train", "combinations", "longer", "deeper")
 
@@ -21,11 +22,13 @@ def draw(n: int, split: FragmentSplit = "train", seed: int = 0) -> list[Pair]:
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, list[Pair]]:
-    return {split: draw(200 if split == "deeper" else 3000, split) for split in SPLITS}
+    drawn = {split: draw(200 if split == "deeper" else 3000, split) for split in SPLITS}
+    return drawn | {"everyday": everyday_pairs(8000, torch.Generator().manual_seed(0))}
 
 
 def test_a_sentence_has_one_translation(corpus):
     pairs = {pair for split in corpus.values() for pair in split} | set(draw(20_000, seed=1))
+    pairs |= set(everyday_pairs(20_000, torch.Generator().manual_seed(1)))
     assert len({pair.english for pair in pairs}) == len(pairs)
 
 
@@ -71,12 +74,17 @@ ARTICLES |= {"dois": ("m", True), "duas": ("f", True)}
 NOUNS = {noun.pt: (noun.gender, False) for noun in ALL_NOUNS} | {
     portuguese_plural(noun.pt): (noun.gender, True) for noun in ALL_NOUNS
 }
-NOUNS["lápis"] = ("m", None)
+ALIKE = {"lápis", "ônibus", "tênis"}  # in singular and plural
+NOUNS |= dict.fromkeys(ALIKE, ("m", None))
+for noun in ALL_NOUNS:
+    if noun.pt == noun.counterpart.pt:  # *o motorista*, *a motorista*
+        NOUNS.pop(noun.pt, None)
+        NOUNS.pop(portuguese_plural(noun.pt), None)
 
 
 def test_articles_agree_with_the_nouns_behind_them(corpus):
     checked = 0
-    for pair in corpus["train"] + corpus["longer"]:
+    for pair in corpus["train"] + corpus["longer"] + corpus["everyday"]:
         words = re.findall(r"\w+", pair.portuguese.lower())
         for article, noun in pairwise(words):
             if article in ARTICLES and noun in NOUNS:
@@ -99,12 +107,78 @@ def test_pronouns_stand_before_the_verb_and_agree_with_what_they_stand_for(corpu
     for pair in corpus["train"]:
         pronoun = re.search(r" (o|a|os|as) (\w+)\.$", pair.portuguese)
         if pronoun and re.search(r" (it|them)\.$", pair.english):
-            nouns = [word for word in re.findall(r"\w+", pair.portuguese) if word in NOUNS and word != "lápis"]
+            nouns = [word for word in re.findall(r"\w+", pair.portuguese) if word in NOUNS and word not in ALIKE]
             assert pronoun[2] not in NOUNS, pair
-            assert ARTICLES[pronoun[1]] in {NOUNS[noun] for noun in nouns} or "lápis" in pair.portuguese, pair
+            assert ARTICLES[pronoun[1]] in {NOUNS[noun] for noun in nouns} or ALIKE & set(pair.portuguese.split()), pair
             assert ARTICLES[pronoun[1]][1] == pair.english.endswith("them."), pair
             checked += 1
     assert checked > 50
+
+
+def test_everyday_sentences_hold_nothing_that_the_fragment_holds_out(corpus):
+    from transformer_lib.data.fragment import _held_out
+
+    english = "\n".join(pair.english.lower() for pair in corpus["everyday"])
+    links = [f"{color} {noun.en}" for color in ("red", "black", "big", "new") for noun in ALL_NOUNS]
+    held_out = [link for link in links if _held_out(link)]
+    assert len(held_out) > 20
+    for link in held_out:
+        assert not re.search(rf"\b{link}\b", english), link
+    assert max(len(pair.english.split()) for pair in corpus["everyday"]) == TRAIN_WORDS
+    assert not {pair.english for pair in corpus["everyday"]} & {pair.english for pair in corpus["longer"]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "english"),
+    [
+        ("gost", r"\b(likes?|liked) \w+"),
+        ("vai|vou|vamos|vão", r"\bgoing to (be|buy|see|have|find|like|read|eat|need|drink|go|sell)\b"),
+        ("tem|têm|tenho|temos", r"\byears old\b"),
+        ("não|nunca", r"n't\b"),
+        ("por favor", r"\b[Pp]lease\b"),
+        ("com fome|com sede|com sono", r"(?i)\b(I|he|she|we|they|you) (am|is|are) (not )?(hungry|thirsty|sleepy)\b"),
+        ("anteontem|ontem", r"\byesterday\b"),
+        ("Onde|onde", r"^Where\b"),
+    ],
+)
+def test_everyday_english_is_said_as_portuguese_says_it(corpus, wanted, english):
+    found = [pair for pair in corpus["everyday"] if re.search(english, pair.english)]
+    assert len(found) >= 10
+    for pair in found:
+        assert re.search(wanted, pair.portuguese, re.IGNORECASE), pair
+
+
+def test_the_everyday_test_is_a_list_of_sentences_with_translations():
+    test = everyday_test()
+    assert len(test) == len({english for english, _ in test}) == 36
+    for english, accepted in test:
+        assert english
+        assert len(set(accepted)) == len(accepted) > 0, english
+        assert all(text[-1] == english[-1] for text in accepted), english
+
+
+def test_pairs_are_joined_and_typed_carelessly():
+    pairs = draw(1000)
+    couples = joined(pairs, 0.4, torch.Generator().manual_seed(0))
+    assert len(couples) == 800
+    assert sorted(" ".join(pair.english for pair in couples).split()) == sorted(
+        " ".join(pair.english for pair in pairs).split()
+    )
+    whole = {pair.english: pair.portuguese for pair in pairs}
+    for english, portuguese in couples[600:]:
+        parts = [(first, english[len(first) + 1 :]) for first in whole if english.startswith(first + " ")]
+        assert portuguese in {f"{whole[one]} {whole[two]}" for one, two in parts if two in whole}
+    typed = careless(pairs, 0.25, torch.Generator().manual_seed(0))
+    lower = [new for new, old in zip(typed, pairs, strict=True) if new.english[0] != old.english[0]]
+    ends = [new for new, old in zip(typed, pairs, strict=True) if new.portuguese != old.portuguese]
+    assert 200 < len(lower) < 300
+    assert 120 < len(ends) < 300  # questions keep their mark
+    assert all(not text.endswith(".") for pair in ends for text in pair)
+    assert joined(pairs, 0.0, torch.Generator()) != pairs
+    assert careless(pairs, 0.0, torch.Generator()) == pairs
+    for share in (-0.1, 1.5):
+        with pytest.raises(ValueError, match=f"share must be from 0 to 1; got {share}"):
+            joined(pairs, share, torch.Generator())
 
 
 def test_splits_are_what_they_say(corpus):
@@ -160,6 +234,9 @@ def test_verbs(line):
 
 
 def test_other_forms():
+    commanded = "comprar ler dar ir tocar chegar abraçar conhecer trazer dormir ver proteger tomar sair"
+    asked = "compre leia dê vá toque chegue abrace conheça traga durma veja proteja tome saia"
+    assert " ".join(map(imperative, commanded.split())) == asked
     assert [gerund(verb) for verb in ("dar", "ler", "sair")] == ["dando", "lendo", "saindo"]
     assert [participle(verb).form("f", plural=True) for verb in ("comprar", "comer", "escrever", "ver")] == [
         "compradas", "comidas", "escritas", "vistas",
@@ -187,5 +264,7 @@ def test_the_same_seed_gives_the_same_sentences():
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="n must be at least 1; got 0"):
         draw(0)
+    with pytest.raises(ValueError, match="n must be at least 1; got 0"):
+        everyday_pairs(0, torch.Generator())
     with pytest.raises(ValueError, match="split must be one of train, combinations, longer, deeper; got 'dev'"):
         draw(1, "dev")  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from transformer_lib.data.agreement import (
     encode,
     split_of,
 )
+from transformer_lib.data.everyday import everyday_pairs, everyday_test
 from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.lexicon import ADJECTIVES, NOUNS, Adjective, Gender, Kind, Noun
 from transformer_lib.data.libreoffice import Corpus, CorpusUnavailable, libreoffice_corpus
@@ -71,6 +72,8 @@ __all__ = [
     "agreement_sentences",
     "encode",
     "encode_texts",
+    "everyday_pairs",
+    "everyday_test",
     "fragment_pairs",
     "libreoffice_corpus",
     "load_tokenizer",

@@ -17,14 +17,14 @@ randomness comes from the caller's ``torch.Generator``.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 
-from transformer_lib.data.lexicon import ALL_NOUNS, Gender, Kind, Noun, english_plural, pick
+from transformer_lib.data.lexicon import FRAGMENT_NOUNS, Adjective, Gender, Kind, Noun, english_plural, pick
 from transformer_lib.data.lexicon import portuguese_plural as plural_of
 from transformer_lib.data.pairs import Pair
 from transformer_lib.data.words import (
@@ -110,6 +110,7 @@ _YOU = _Subject("you", "você", third=False)
 _HE = _Subject("he", "ele", gender="m")
 _SHE = _Subject("she", "ela", gender="f")
 _WE = _Subject("we", "nós", slot=2, third=False)
+_THEY = _Subject("they", "eles", gender="m", slot=3, third=False)
 
 _DETERMINERS_PT: dict[str, dict[Gender, str]] = {
     "the": {"m": "o", "f": "a"},
@@ -131,6 +132,11 @@ _DETERMINERS_PT: dict[str, dict[Gender, str]] = {
     "many": {"m": "muitos", "f": "muitas"},
     "two": {"m": "dois", "f": "duas"},
     "three": {"m": "três", "f": "três"},
+    "another": {"m": "outro", "f": "outra"},
+    "four": {"m": "quatro", "f": "quatro"},
+    "five": {"m": "cinco", "f": "cinco"},
+    "ten": {"m": "dez", "f": "dez"},
+    "a lot of": {"m": "muitos", "f": "muitas"},
     "all the": {"m": "todos os", "f": "todas as"},
     "which_": {"m": "quais", "f": "quais"},
     "how many": {"m": "quantos", "f": "quantas"},
@@ -153,11 +159,11 @@ _PLURAL = (
     "all the",
 )
 _INDEFINITE = ("some", "many", "two", "three")
-_DEFINITE = ("first", "last", "second", "other", "same")  # adjectives that want an article
+_DEFINITE = ("first", "last", "second", "other", "same", "best")  # adjectives that want an article
 
 _JOINED = {
-    "de": {"o": "do", "a": "da", "os": "dos", "as": "das", "ele": "dele", "ela": "dela"},
-    "em": {"o": "no", "a": "na", "os": "nos", "as": "nas"},
+    "de": {"o": "do", "a": "da", "os": "dos", "as": "das", "ele": "dele", "ela": "dela", "eles": "deles"},
+    "em": {"o": "no", "a": "na", "os": "nos", "as": "nas", "ele": "nele", "ela": "nela", "eles": "neles"},
     "por": {"o": "pelo", "a": "pela", "os": "pelos", "as": "pelas"},
     "a": {"o": "ao", "a": "à", "os": "aos", "as": "às"},
 }
@@ -168,7 +174,7 @@ for _demonstrative in ("este", "esta", "estes", "estas", "aquele", "aquela", "aq
         _JOINED["a"][_demonstrative] = "à" + _demonstrative[1:]
 
 # English would leave the gender open, or two words would share a translation.
-_NOUNS = tuple(noun for noun in ALL_NOUNS if noun.en != noun.counterpart.en)
+_NOUNS = tuple(noun for noun in FRAGMENT_NOUNS if noun.en != noun.counterpart.en)
 _BY_KIND: dict[Kind, tuple[Noun, ...]] = {
     kind: tuple(noun for noun in _NOUNS if noun.kind == kind) for kind in get_args(Kind)
 }
@@ -186,6 +192,7 @@ class _Verbal:
     pt_before: str  # não, nunca, sempre
     pt_aux: str
     pt_main: str
+    time: Time
 
     def english(self) -> str:
         return _words(self.en_aux, self.en_middle, self.en_main)
@@ -235,6 +242,15 @@ class _Grammar:
     generator: torch.Generator
     rich: bool = False  # whether to like clauses and additions
 
+    # The words; the everyday part knows more.
+    nouns: ClassVar[Mapping[Kind, Sequence[Noun]]] = _BY_KIND
+    adjectives: ClassVar[Mapping[Kind, Sequence[Adjective]]] = AFTER
+    before: ClassVar[Sequence[Adjective]] = BEFORE
+    transitive: ClassVar[Sequence[Action]] = TRANSITIVE
+    intransitive: ClassVar[Sequence[Action]] = INTRANSITIVE
+    singular: ClassVar[Sequence[str]] = _SINGULAR
+    plural: ClassVar[Sequence[str]] = _PLURAL
+
     def chance(self, probability: float) -> bool:
         return float(torch.rand((), generator=self.generator)) < probability
 
@@ -249,7 +265,7 @@ class _Grammar:
 
     def noun(self, kind: Kind, *, depth: int = 0, determiners: str | None = None, verb: str = "") -> _Subject:
         """A noun with all that belongs to it; ``depth`` is how many more clauses it may hold."""
-        noun = pick(_BY_KIND[kind], self.generator)
+        noun = pick(self.nouns[kind], self.generator)
         plural = self.chance(0.35)
         links = {f"{verb} {noun.en}"} if verb else set()
         en, pt = noun.en, noun.pt
@@ -257,15 +273,15 @@ class _Grammar:
             en, pt = english_plural(en), plural_of(pt)
         definite = False
         if self.chance(0.25):
-            adjective = pick(AFTER[kind], self.generator)
+            adjective = pick(self.adjectives[kind], self.generator)
             links.add(f"{adjective.en} {noun.en}")
             en, pt = f"{adjective.en} {en}", f"{pt} {adjective.form(noun.gender, plural=plural)}"
         if determiners is None and self.chance(0.12):
-            adjective = pick(BEFORE, self.generator)
+            adjective = pick(self.before, self.generator)
             links.add(f"{adjective.en} {noun.en}")
             definite = adjective.en in _DEFINITE
             en, pt = f"{adjective.en} {en}", f"{adjective.form(noun.gender, plural=plural)} {pt}"
-        determiner = pick(_PLURAL if plural else _SINGULAR, self.generator)
+        determiner = pick(self.plural if plural else self.singular, self.generator)
         if determiners == "some":
             determiner = pick(_INDEFINITE, self.generator) if plural else "a"
         elif determiners is not None:
@@ -273,7 +289,7 @@ class _Grammar:
         elif definite:
             determiner = "the_" if plural else "the"
         article = determiner.rstrip("_")
-        if article == "a" and en[0] in "aeiou" and not en.startswith("useful"):
+        if article == "a" and en[0] in "aeiou" and not en.startswith(("useful", "university")):
             article = "an"
         en, pt = f"{article} {en}", f"{_DETERMINERS_PT[determiner][noun.gender]} {pt}"
         phrase = _Subject(
@@ -353,7 +369,7 @@ class _Grammar:
             tail = to_en
             links = {f"{giving.en} {noun.noun}"}
         else:
-            action = self.one([action for action in TRANSITIVE if noun.kind in action.objects])
+            action = self.one([action for action in self.transitive if noun.kind in action.objects])
             subject = self.subject(depth, verb=action.en)
             verbal, to_pt, tail = self.verbal(action, subject, _TIMES), "", ""
             links = {f"{action.en} {noun.noun}"}
@@ -393,7 +409,7 @@ class _Grammar:
 
     def with_relative(self, noun: _Subject, who: str, depth: int) -> _Phrase:
         """*with whom the girl danced*."""
-        action = self.one([action for action in INTRANSITIVE if action.en in _TOGETHER])
+        action = self.one([action for action in self.intransitive if action.en in _TOGETHER])
         subject = self.subject(depth, verb=action.en)
         verbal = self.verbal(action, subject, _TIMES)
         return _Phrase(
@@ -405,7 +421,7 @@ class _Grammar:
 
     def where_relative(self, noun: _Subject, who: str, depth: int) -> _Phrase:
         """*where the girl works*."""
-        action = self.one([action for action in INTRANSITIVE if action.en in _SOMEWHERE])
+        action = self.one([action for action in self.intransitive if action.en in _SOMEWHERE])
         subject = self.subject(depth, verb=action.en)
         verbal = self.verbal(action, subject, _TIMES)
         return _Phrase(
@@ -433,6 +449,7 @@ class _Grammar:
             *_english_verb(action, subject, time, negative=negative, question=question, adverb=adverb),
             "não" if negative else {"": "", "always": "sempre", "never": "nunca"}[adverb],
             *_portuguese_verb(action, subject, time),
+            time,
         )
 
     def predicate(self, subject: _Subject, depth: int) -> _Phrase:
@@ -452,7 +469,7 @@ class _Grammar:
 
     def acts(self, subject: _Subject, depth: int) -> _Phrase:
         """*bought the book*."""
-        action = self.one(TRANSITIVE)
+        action = self.one(self.transitive)
         verbal = self.verbal(action, subject, _TIMES)
         thing = self.noun(pick(action.objects, self.generator), depth=depth, verb=action.en)
         added = self.addition()
@@ -484,7 +501,7 @@ class _Grammar:
 
     def moves(self, subject: _Subject, depth: int) -> _Phrase:
         """*is dancing in the garden*."""
-        action = self.one(INTRANSITIVE)
+        action = self.one(self.intransitive)
         verbal, added = self.verbal(action, subject, _TIMES), self.addition(0.6)
         return _Phrase(
             _words(verbal.english(), added.en),
@@ -494,14 +511,14 @@ class _Grammar:
 
     def affects(self, subject: _Subject, depth: int) -> _Phrase:
         """*saw her*: the pronoun moves before the verb."""
-        action = self.one([action for action in TRANSITIVE if "person" in action.objects])
+        action = self.one([action for action in self.transitive if "person" in action.objects])
         en, pt = pick([(en, pt) for en, pt in _CLITICS if en not in _OWN.get(subject.en, ())], self.generator)
         verbal = self.verbal(action, subject, _FINITE)
         return _Phrase(_words(verbal.english(), en), _words(verbal.portuguese(pt)), self.linked(action, subject))
 
     def wants(self, subject: _Subject, depth: int) -> _Phrase:
         """*wants to buy the book*, *can buy the book*."""
-        action = self.one(TRANSITIVE)
+        action = self.one(self.transitive)
         thing = self.noun(pick(action.objects, self.generator), depth=depth, verb=action.en)
         negative = self.chance(0.15)
         if self.chance(0.4):
@@ -528,9 +545,9 @@ class _Grammar:
     def quality(self, subject: _Subject, depth: int = 0, *, inverted: bool = False) -> _Phrase:
         """*was interesting*; *is more interesting than the letter*. ``inverted`` leaves a mark for the subject."""
         if subject.gender is None:
-            adjective = pick([a for a in AFTER["person"] if a.masculine == a.feminine], self.generator)
+            adjective = pick([a for a in self.adjectives["person"] if a.masculine == a.feminine], self.generator)
         else:
-            adjective = pick(AFTER[subject.kind], self.generator)
+            adjective = pick(self.adjectives[subject.kind], self.generator)
         passing = adjective.en in PASSING
         be = "estar" if passing else "ser"
         word = adjective.form(subject.gender or "m", plural=subject.plural)
@@ -601,7 +618,9 @@ class _Grammar:
 
     def passive(self, depth: int | None = None) -> _Phrase:
         """*The letter was written by the girl*: the participle agrees."""
-        action = self.one([action for action in TRANSITIVE if " " not in action.en and action.en not in _NOT_PASSIVE])
+        action = self.one(
+            [action for action in self.transitive if " " not in action.en and action.en not in _NOT_PASSIVE]
+        )
         thing = self.noun(pick(action.objects, self.generator), verb=action.en, depth=1)
         agent = self.noun("person", depth=0 if depth == 0 else 1, verb=action.en)
         future = self.chance(0.2)
@@ -617,9 +636,11 @@ class _Grammar:
 
     def twice(self) -> _Phrase:
         """*The boy bought the letter and the girl read it*: the pronoun agrees with what it stands for."""
-        first = self.one([action for action in TRANSITIVE if set(action.objects) & {"text", "thing", "food", "animal"}])
+        first = self.one(
+            [action for action in self.transitive if set(action.objects) & {"text", "thing", "food", "animal"}]
+        )
         kind = pick([kind for kind in first.objects if kind not in ("person", "place")], self.generator)
-        second = self.one([action for action in TRANSITIVE if kind in action.objects])
+        second = self.one([action for action in self.transitive if kind in action.objects])
         agent, other = self.subject(0, verb=first.en), self.subject(0, verb=second.en)
         thing = self.noun(kind, depth=1 if self.rich else 0, verb=first.en)
         one, two = self.verbal(first, agent, ("past",)), self.verbal(second, other, ("past",))
@@ -666,7 +687,7 @@ class _Grammar:
 
     def asked(self) -> tuple[_Phrase, _Phrase]:
         """A clause with its auxiliary before the subject, and what follows the verb."""
-        action = self.one(TRANSITIVE)
+        action = self.one(self.transitive)
         subject = self.subject(1 if self.chance(0.3) else 0, verb=action.en)
         verbal = self.verbal(action, subject, _TIMES, question=True)
         core = _Phrase(
@@ -694,7 +715,9 @@ class _Grammar:
 
     def what_object(self) -> _Phrase:
         """As in *What did the girl buy*, *Which books did the girl buy*, *How many books did the girl buy*?"""
-        action = self.one([action for action in TRANSITIVE if "thing" in action.objects or "text" in action.objects])
+        action = self.one(
+            [action for action in self.transitive if "thing" in action.objects or "text" in action.objects]
+        )
         subject = self.subject(1, verb=action.en)
         verbal = self.verbal(action, subject, _TIMES, question=True)
         core = _Phrase(
@@ -743,9 +766,16 @@ _SIMPLE: tuple[Time, ...] = (*_FINITE, "future")
 _TIMES: tuple[Time, ...] = (*_SIMPLE, "progressive", "past progressive")
 _TOGETHER = ("run", "dance", "sing", "work", "travel", "swim", "play", "speak", "leave", "return")
 _SOMEWHERE = ("sleep", "run", "dance", "sing", "work", "swim", "play", "rest", "fall")
-_NOT_PASSIVE = ("call", "know", "see", "take")
+_NOT_PASSIVE = ("call", "know", "see", "take", "have", "want", "like", "understand")
 _CLITICS = (("me", "me"), ("us", "nos"), ("him", "o"), ("her", "a"))
-_OWN = {"I": ("me", "us"), "we": ("us", "me"), "he": ("him",), "she": ("her",)}  # that would be *myself*, …
+_OWN = {
+    "I": ("me", "us"),
+    "we": ("us", "me"),
+    "he": ("him",),
+    "she": ("her",),
+    "you": ("you",),
+    "they": ("them",),
+}  # that would be *myself*, …
 
 
 def _recipients(subject: _Subject) -> list[tuple[str, str]]:
@@ -768,7 +798,7 @@ def _join(first: _Phrase, second: _Phrase) -> _Phrase:
 
 
 def _be(subject: _Subject, *, past: bool) -> str:
-    if subject is _I:
+    if subject.en == "I":
         return "was" if past else "am"
     return ("was" if past else "is") if subject.third else ("were" if past else "are")
 

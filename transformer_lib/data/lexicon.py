@@ -43,6 +43,9 @@ def english_plural(word: str) -> str:
 _PLURALS_PT = {
     "irmão": "irmãos",
     "fácil": "fáceis",
+    "confortável": "confortáveis",
+    "terrível": "terríveis",
+    "saudável": "saudáveis",
     "dócil": "dóceis",
     "azul": "azuis",
     "difícil": "difíceis",
@@ -52,7 +55,14 @@ _PLURALS_PT = {
     "frágil": "frágeis",
     "simples": "simples",
     "lápis": "lápis",
+    "ônibus": "ônibus",
+    "tênis": "tênis",
+    "país": "países",
+    "mão": "mãos",
+    "pão": "pães",
 }
+#: Adjectives, and what serves as one, with one form for everything: *os vestidos rosa*, but *as rosas*, the flowers.
+_ONE_FORM = frozenset({"bem", "rosa"})
 _PLURALS_EN = {
     "man": "men",
     "woman": "women",
@@ -63,6 +73,13 @@ _PLURALS_EN = {
     "hero": "heroes",
     "mouse": "mice",
     "wolf": "wolves",
+    "child": "children",
+    "person": "people",
+    "fish": "fish",
+    "sheep": "sheep",
+    "foot": "feet",
+    "tooth": "teeth",
+    "shelf": "shelves",
 }
 
 
@@ -113,7 +130,7 @@ class Adjective:
     def form(self, gender: Gender, *, plural: bool = False) -> str:
         """The form that agrees with a noun of this gender and number."""
         word = self.masculine if gender == "m" else self.feminine
-        return portuguese_plural(word) if plural else word
+        return portuguese_plural(word) if plural and word not in _ONE_FORM else word
 
 
 _PAIRS: tuple[tuple[Kind, str], ...] = (
@@ -179,6 +196,66 @@ _MORE_PAIRS: tuple[tuple[Kind, str], ...] = (
     ),
 )
 
+# What visitors write about; the fragment's own sentences do without them.
+_EVERYDAY_PAIRS: tuple[tuple[Kind, str], ...] = (
+    (
+        "person",
+        """enfermeiro enfermeira nurse nurse, advogado advogada lawyer lawyer, engenheiro engenheira engineer engineer,
+        cozinheiro cozinheira cook cook, bebê criança baby child, namorado namorada boyfriend girlfriend,
+        neto neta grandson granddaughter, motorista motorista driver driver, dentista dentista dentist dentist,
+        artista artista artist artist, chefe chefe boss boss, turista turista tourist tourist,
+        colega colega colleague colleague, cliente cliente customer customer, gerente gerente manager manager,
+        fazendeiro fazendeira farmer farmer, adulto pessoa adult person, papai mamãe dad mom,
+        secretário secretária secretary secretary, jogador jogadora player player, convidado convidada guest guest,
+        pintor pintora painter painter, bailarino bailarina dancer dancer,
+        senhor senhora gentleman lady""",
+    ),
+    (
+        "thing",
+        """ônibus bola bus ball, avião moto plane motorcycle, celular televisão phone television,
+        vestido jaqueta dress jacket, guarda-chuva janela umbrella window, garfo colher fork spoon,
+        travesseiro porta pillow door, filme foto movie photo, sabonete escova soap brush, papel carteira paper wallet,
+        trem luz train light, problema ideia problem idea, emprego camiseta job T-shirt, brinco estrela earring star,
+        armário estante closet shelf, aniversário festa birthday party,
+        ano semana year week, dia hora day hour, minuto viagem minute trip, voo aula flight class,
+        número reunião number meeting,
+        som cor sound color, sol lua sun moon, olho orelha eye ear, braço perna arm leg, pé cabeça foot head,
+        dente mão tooth hand, prédio árvore building tree, fogo planta fire plant, táxi parede taxi wall,
+        chão loteria floor lottery, mundo vida world life, preço empresa price company,
+        suéter bota sweater boot, cinto luva belt glove, passaporte vela passport candle, rádio pedra radio stone,
+        concerto entrevista concert interview, casamento guerra wedding war, calendário nuvem calendar cloud,
+        programa tempestade program storm, teste rosa test rose, sonho chuva dream rain, time voz team voice,
+        prêmio parte prize part,
+        remédio cortina medicine curtain,
+        tênis gravata sneaker tie""",
+    ),
+    (
+        "animal",
+        """peixe ovelha fish sheep, coelho formiga rabbit ant, urso aranha bear spider, porco mosca pig fly,
+        tigre zebra tiger zebra, camelo baleia camel whale""",
+    ),
+    (
+        "text",
+        """e-mail mensagem email message, nome palavra name word, endereço pergunta address question,
+        exercício resposta exercise answer, idioma frase language sentence, exame lição exam lesson""",
+    ),
+    (
+        "food",
+        """hambúrguer pizza hamburger pizza, sorvete banana ice_cream banana, chocolate fruta chocolate fruit,
+        limão uva lemon grape, melão pera melon pear, cogumelo verdura mushroom vegetable,
+        almoço sobremesa lunch dessert, jantar refeição dinner meal""",
+    ),
+    (
+        "place",
+        """banheiro sala bathroom living_room, aeroporto estação airport station,
+        supermercado farmácia supermarket pharmacy, shopping padaria mall bakery, apartamento rua apartment street,
+        país universidade country university, lago piscina lake pool, zoológico livraria zoo bookstore,
+        bar lanchonete bar cafeteria, estádio vila stadium village, mar estrada sea road,
+        vale colina valley hill, metrô torre subway tower, oceano garagem ocean garage,
+        correio academia post_office gym""",
+    ),
+)
+
 _ADJECTIVES = """bonito bonita beautiful, lindo linda lovely, engraçado engraçada funny, feio feia ugly, novo nova new,
     velho velha old, pequeno pequena small, estranho estranha strange, esquisito esquisita odd,
     famoso famosa famous, conhecido conhecida well-known, querido querida dear, misterioso misteriosa mysterious,
@@ -193,13 +270,16 @@ def _nouns(tables: Sequence[tuple[Kind, str]]) -> tuple[Noun, ...]:
         for entry in table.split(","):
             masculine, feminine, masculine_en, feminine_en = entry.split()
             pair = len(nouns) // 2
-            nouns.append(Noun(masculine, "m", masculine_en, kind, pair))
-            nouns.append(Noun(feminine, "f", feminine_en, kind, pair))
+            nouns.append(Noun(masculine, "m", masculine_en.replace("_", " "), kind, pair))
+            nouns.append(Noun(feminine, "f", feminine_en.replace("_", " "), kind, pair))
     return tuple(nouns)
 
 
 #: Every noun. Each masculine noun is followed by its counterpart.
-ALL_NOUNS = _nouns(_PAIRS + _MORE_PAIRS)
+ALL_NOUNS = _nouns(_PAIRS + _MORE_PAIRS + _EVERYDAY_PAIRS)
+
+#: The nouns of the fragment, and not those that only its everyday part knows.
+FRAGMENT_NOUNS = _nouns(_PAIRS + _MORE_PAIRS)
 
 #: The nouns of the agreement sentences, thirty of each gender.
 NOUNS = _nouns(_PAIRS)
