@@ -29,7 +29,7 @@ def joined(pairs: Sequence[Pair], share: float, generator: torch.Generator) -> l
         generator: draws which.
 
     Returns:
-        Fewer pairs, in a new order: first those that stay alone.
+        Fewer pairs, in a new order, those that stay alone in front.
 
     Raises:
         ValueError: ``share`` is no number from 0 to 1.
