@@ -532,15 +532,19 @@ class _Everyday(_Grammar):
             )
         )
 
-    def is_so(self) -> _Phrase:
-        """*The soup is very good*, *I am tired*, *it was too late*, *Maria is taller than John*."""
-        subject = self.one_of_all()
-        past, negative = self.chance(0.3), self.chance(0.15)
+    def described(self, subject: _Subject) -> tuple[Adjective, str]:
+        """What is said of ``subject``, and the Portuguese verb for it: *ser* of what lasts, *estar* of what passes."""
         if subject.kind == "person" and self.chance(0.5):
             adjective = pick(FEELINGS, self.generator)
         else:
             adjective = pick(self.adjectives[subject.kind], self.generator)
-        be = "estar" if adjective.en in PASSING else "ser"
+        return adjective, "estar" if adjective.en in PASSING else "ser"
+
+    def is_so(self) -> _Phrase:
+        """*The soup is very good*, *I am tired*, *it was too late*, *Maria is taller than John*."""
+        subject = self.one_of_all()
+        past, negative = self.chance(0.3), self.chance(0.15)
+        adjective, be = self.described(subject)
         gender, plural = subject.gender or "m", subject.plural
         if subject.pt and self.chance(0.1):
             looks = self.verbal(_LOOK if self.chance(0.6) else _SEEM, subject, ("present",))
@@ -902,11 +906,7 @@ class _Everyday(_Grammar):
         """*How is your mother?*, *how much is it?*, *where are you from?*, *what color is the car?*, *is it good?*."""
         if self.chance(0.35):
             subject = self.one_of_all()
-            if subject.kind == "person" and self.chance(0.5):
-                adjective = pick(FEELINGS, self.generator)
-            else:
-                adjective = pick(self.adjectives[subject.kind], self.generator)
-            be = "estar" if adjective.en in PASSING else "ser"
+            adjective, be = self.described(subject)
             past = self.chance(0.2)
             form = adjective.form(subject.gender or "m", plural=subject.plural)
             links = frozenset({f"{adjective.en} {subject.noun}"}) if subject.noun else frozenset()
