@@ -157,6 +157,18 @@ def test_the_everyday_test_is_a_list_of_sentences_with_translations():
         assert all(text[-1] == english[-1] for text in accepted), english
 
 
+def test_no_sentence_of_the_everyday_test_is_drawn(monkeypatch):
+    from transformer_lib.data import everyday
+
+    def letters():
+        pairs = everyday_pairs(4000, torch.Generator().manual_seed(2))
+        return Counter(re.sub("[^a-z]", "", pair.english.lower().replace("it's", "it is")) for pair in pairs)
+
+    assert min(letters()[text] for text in ("goodnight", "itistoolate")) > 1
+    monkeypatch.setattr(everyday, "everyday_test", lambda: [("Good night!", ()), ("it is too LATE", ())])
+    assert not {"goodnight", "itistoolate"} & set(letters())
+
+
 def test_pairs_are_joined_and_typed_carelessly():
     pairs = draw(1000)
     couples = joined(pairs, 0.4, torch.Generator().manual_seed(0))

@@ -394,6 +394,6 @@ AFTER: dict[Kind, tuple[Adjective, ...]] = {
 
 #: What passes is said with *estar*, and what lasts with *ser*.
 PASSING = frozenset(
-    """tired busy ill worried broken clean dirty hot cold ready empty full closed hungry
+    """happy sad tired busy ill worried broken clean dirty hot cold ready empty full closed hungry
     sick open angry late lost alone right wrong fine bored excited nervous surprised scared crowded thirsty""".split()
 )

@@ -12,24 +12,39 @@ from sacrebleu.metrics.chrf import CHRF
 
 from transformer_lib.checks import check_whole
 from transformer_lib.config import StackConfig
+from transformer_lib.data.everyday import everyday_pairs
 from transformer_lib.data.fragment import FragmentSplit, fragment_pairs
 from transformer_lib.data.libreoffice import libreoffice_corpus
-from transformer_lib.data.pairs import Pair
+from transformer_lib.data.pairs import Pair, careless, joined
 from transformer_lib.data.seen import SeenWords
 from transformer_lib.data.text import checked_texts
 from transformer_lib.data.tokens import PairBatches, special_tokens, train_tokenizer
 from transformer_lib.objectives import sequence_to_sequence
+from transformer_lib.positions import Rotary
 from transformer_lib.tasks import Task
 from transformer_lib.training import Recipe
 from transformer_lib.transformer import Transformer
 from transformer_lib.translator import Translator
 
 VOCAB_SIZE = 5000
-SHAPE: dict[str, Any] = {"d_model": 192, "n_heads": 6, "d_ff": 768, "pre_norm": True, "dropout": 0.1, "max_len": 256}
+SHAPE: dict[str, Any] = {
+    "d_model": 192,
+    "n_heads": 6,
+    "d_ff": 768,
+    "pre_norm": True,
+    "dropout": 0.1,
+    "positions": Rotary(),
+    "max_len": 256,
+}
 ENCODER = StackConfig(n_layers=4, **SHAPE)
 DECODER = StackConfig(n_layers=2, **SHAPE)
-RECIPE = Recipe(steps=5000, peak_rate=2.5e-3, schedule="cosine", warmup=300)
-N_FRAGMENT = 30_000
+RECIPE = Recipe(steps=4200, peak_rate=2.5e-3, schedule="cosine", warmup=300)
+# A grammar writes as many sentences as one likes, so none is read twice; the real text is read five times.
+N_FRAGMENT = 200_000
+N_EVERYDAY = 200_000
+REAL_COPIES = 5
+CARELESS = 0.15  # of the everyday sentences, typed in small letters or without a period
+JOINED = 0.4  # of all sentences, two in a row
 MAX_TOKENS = 2048  # of a batch
 MAX_LEN = 48  # of a sentence, in training
 FRAGMENT_TESTS: tuple[FragmentSplit, ...] = ("combinations", "longer", "deeper")
@@ -47,12 +62,15 @@ class Translation(Task):
         parser.add_argument("--help-folder", type=Path, help="the unpacked help of LibreOffice; else apt fetches it")
 
     def __init__(self, options: Namespace) -> None:
-        pairs = fragment_pairs(N_FRAGMENT, torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        everyday = careless(everyday_pairs(N_EVERYDAY, generator), CARELESS, generator)
+        pairs = fragment_pairs(N_FRAGMENT, generator) + everyday
         valid = fragment_pairs(500, torch.Generator().manual_seed(1), split="combinations")
         self.corpus = None if options.fragment_only else libreoffice_corpus(options.help_folder)
         if self.corpus:
-            pairs += self.corpus.train
+            pairs += self.corpus.train * REAL_COPIES
             valid += self.corpus.valid
+        pairs = joined(pairs, JOINED, generator)
         self.tokenizer = train_tokenizer((text for pair in pairs for text in pair), VOCAB_SIZE)
         pad_id = special_tokens(self.tokenizer).pad
         self.batches = PairBatches(pairs, self.tokenizer, max_tokens=MAX_TOKENS, max_len=MAX_LEN)
@@ -66,7 +84,9 @@ class Translation(Task):
             "max_tokens": MAX_TOKENS,
             "corpora": {
                 "fragment": N_FRAGMENT,
+                "everyday": N_EVERYDAY,
                 "real text": len(self.corpus.train) if self.corpus else 0,
+                "real copies": REAL_COPIES if self.corpus else 0,
                 "fingerprint": self.corpus.fingerprint if self.corpus else None,
                 "used": len(self.batches.rows),
             },
