@@ -37,7 +37,7 @@ def heads() -> HeadView:
 
 
 def beam() -> BeamFigure:
-    sentence = "Exit the program."
+    sentence = "I talk about them."
     return BeamFigure(
         translator().model,
         {sentence: translator().encode([sentence])},

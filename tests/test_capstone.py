@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_told_and_hides_nothing_else(learner: Learner, mo
     assert status == 1
     assert "✓ causal_mask" in text
     assert "multihead.py cannot be read: SyntaxError: invalid syntax, line 1" in text
-    assert "positions.py has no sinusoidal_table" in text
+    assert "positions.py has no rotate" in text
     assert text.count("layers.py cannot be read: FileNotFoundError") == 1
     (learner.folder / "positions.py").write_text("while True:\n    pass\n")
     monkeypatch.setattr(cli, "LOADING", 0.3)
@@ -230,7 +230,8 @@ def test_names_that_do_not_fit_are_told(learner: Learner) -> None:
     status, text = learner.checks("MultiHeadAttention")
     assert status == 1
     assert "no parameter named q_proj.weight" in text
-    learner.writes("MultiHeadAttention", ("= n_heads", "= n_heads; self.register_buffer('table', torch.zeros(3))"))
+    buffer = "n_heads, rotary; self.register_buffer('table', torch.zeros(3))\n"
+    learner.writes("MultiHeadAttention", ("n_heads, rotary\n", buffer))
     assert "stores what the contract does not name: table" in learner.checks("MultiHeadAttention")[1]
 
 

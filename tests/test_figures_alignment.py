@@ -29,18 +29,19 @@ def test_words_and_weights(translator: Translator, figure: AlignmentFigure) -> N
     assert figure.read == ["The", "book", "that", "you", "gave", "me", "was", "interesting", ".", "■"]
     assert figure.written == ["O", "livro", "que", "você", "me", "deu", "era", "interessante", "."]
     assert repr(figure) == "AlignmentFigure('O livro que você me deu era interessante.')"
-    # Once more, token by token; livro is written in two pieces.
-    english, portuguese = "The book that you gave me was interesting.", "O livro que você me deu era interessante."
+    assert figure.written[figure.place] == "interessante"
+    # Once more, token by token; caderno is written in two pieces.
+    english, portuguese = "The notebook that you gave me was interesting.", "O caderno que você me deu era interessante."
+    figure = AlignmentFigure(translator, english)
     target = torch.tensor([[BOS_ID, *translator.tokenizer.encode(portuguese).ids]])
     pieces = [translator.tokenizer.id_to_token(token) for token in target[0, 1:].tolist()]
-    assert pieces[1:3] == ["▁liv", "ro"]
+    assert pieces[1:3] == ["▁cader", "no"]
     with torch.no_grad(), record_attention(translator.model) as record:
         translator.model(translator.encode([english]), target[:, :-1])
     layers = [record[f"decoder.layers.{i}.cross_attention"][0][0] for i in range(2)]
     by_token = (layers[0].mean(0) + layers[1].mean(0)) / 2
     expected = torch.cat([by_token[:1], by_token[1:3].mean(0, keepdim=True), by_token[3:]])
     assert torch.allclose(torch.tensor(figure.weights), expected, atol=1e-4)
-    assert figure.written[figure.place] == "interessante"
 
 
 def test_pieces_that_are_read_are_added(translator: Translator) -> None:

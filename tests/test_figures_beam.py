@@ -16,7 +16,7 @@ from transformer_lib.generation import Candidate, beam_search, length_penalty
 from transformer_lib.translator import Translator
 from transformer_lib.widgets import BeamFigure
 
-SENTENCES = ("Exit the program.", "Insert a table.", "The book that you gave me was interesting.")
+SENTENCES = ("I talk about them.", "Sleep at the hospital!", "The book that you gave me was interesting.")
 
 
 class Bigram:
@@ -95,8 +95,8 @@ def test_the_chapters_claims_about_one_sentence(figure: BeamFigure) -> None:
             figure.beams, figure.penalty = beams, penalty
             best[beams, penalty] = figure._spelled(figure.finished[0][0])
     figure.beams, figure.penalty = 3, 0
-    assert {best[beams, 0] for beams in (2, 3, 4, 5)} == {"Sair do programa."}
-    assert {text for (beams, penalty), text in best.items() if beams == 1 or penalty} == {"Situra o programa."}
+    assert {best[beams, 0] for beams in (2, 3, 4, 5)} == {"Eu falo sobre eles."}
+    assert {text for (beams, penalty), text in best.items() if beams == 1 or penalty} == {"Eu falei sobre eles."}
 
 
 @pytest.mark.parametrize(
@@ -246,15 +246,15 @@ def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:
             assert [float(one.replace("−", "-")) for one in shown] == pytest.approx([s for *_, s in finished], abs=6e-4)
 
         agrees()
-        assert "Situra o programa." in text()[1]
+        assert "Eu falei sobre eles." in text()[1]
         place.get_by_role("slider", name="beams").focus()
         press("ArrowRight")
         agrees()
-        assert "Sair do programa." in text()[1]
+        assert "Eu falo sobre eles." in text()[1]
         place.get_by_role("slider", name="length penalty").focus()
         press("ArrowRight")
         agrees()
-        assert "Situra o programa." in text()[1]
+        assert "Eu falei sobre eles." in text()[1]
         press("Home")
         agrees()
 
@@ -268,9 +268,11 @@ def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:
         press("Space")
         press("Space")
         assert status.inner_text().startswith("Step 2 of")
-        # Two beams kept and two dropped in each row.
+        # Two beams kept and two dropped in each row; an end that is dropped is no chip.
         assert place.locator(".lf-chip.lf-kept").count() == 4
-        assert place.locator(".lf-chip.lf-dropped").count() == 4
+        trace, _ = figure._search(0, 2, 0)
+        ends = sum(one.token == EOS_ID for one in trace if one.step <= 2)
+        assert place.locator(".lf-chip.lf-dropped").count() == 4 - ends
         assert place.locator(".lf-weighed tbody tr").count() == 4
         place.get_by_role("button", name="Back").click()
         assert status.inner_text().startswith("Step 1 of")
@@ -281,10 +283,10 @@ def test_by_keyboard_and_mouse(browser: Browser, figure: BeamFigure) -> None:
 
         # Another finished text, another marked path.
         marked = lambda: place.locator(".lf-chip.lf-on text").all_text_contents()  # noqa: E731
-        assert "".join(marked()) == "Sairdoprograma."
-        place.get_by_role("button", name="Situra o programa.").click()
-        assert "".join(marked()) == "Situraoprograma."
-        assert place.locator(".lf-found[aria-pressed=true]").all_inner_texts() == ["Situra o programa."]
+        assert "".join(marked()) == "Eufalosobreeles."
+        place.get_by_role("button", name="Eu falei sobre eles.").click()
+        assert "".join(marked()) == "Eufaleisobreeles."
+        assert place.locator(".lf-found[aria-pressed=true]").all_inner_texts() == ["Eu falei sobre eles."]
 
         # Another sentence.
         place.get_by_label("translate").select_option(index=1)

@@ -154,7 +154,7 @@ def use_beam(figure: Locator, page: Page, state: State) -> State:
     [[best]] = beam_search(
         translator().model,
         torch.tensor([[BOS_ID]]),
-        translator().encode(["Exit the program."]),
+        translator().encode(["I talk about them."]),
         eos_id=EOS_ID,
         max_new_tokens=14,
         beams=2,
@@ -284,7 +284,7 @@ MADE = {
     use_stream: "StreamFigure(depth=8)",
     use_map: "TransformerMap(['a', 'b'], ['x', 'y', 'z'])",
     use_beam: (
-        "BeamFigure(translator.model, {'Exit the program.': translator.encode(['Exit the program.'])}, prompt=BOS_ID, "
+        "BeamFigure(translator.model, {'I talk about them.': translator.encode(['I talk about them.'])}, prompt=BOS_ID, "
         "eos_id=EOS_ID, words=translator.tokenizer.id_to_token, max_new_tokens=14, beams=1)"
     ),
     use_translator: "TranslatorFigure(translator, examples=['You gave me a good book.'])",

@@ -111,9 +111,9 @@ def test_say(browser: Browser) -> None:
 
 # What is no word of a language: names in code and in formulas, and what is translated.
 DATA = {
-    "alignment": ["The", "book", "was", "good", "O", "livro", "era", "bom", "boa", "😀"],
+    "alignment": ["The", "book", "was", "good", "O", "livro", "era", "bom", "ideia", "😀"],
     "attention": ["d_k"],
-    "beam": ["log p", "α", "gnmt", "power", "Exit the program."],
+    "beam": ["log p", "α", "gnmt", "power", "I talk about them."],
     "positions": ["q", "k"],
     "transformer_map": ["d_model", "n_heads", "d_ff", "n_layers", "vocab_size", "d_head"],
 }

@@ -211,7 +211,7 @@ class Late(Quiet):
 
     def do_GET(self) -> None:
         if "/_static/fonts/" in self.path:
-            time.sleep(2)
+            time.sleep(6)
         super().do_GET()
 
 

@@ -212,7 +212,7 @@ def test_the_names_of_old_are_known_and_nothing_is_no_positions() -> None:
         assert StackConfig(positions=name).positions.name == name
     assert StackConfig(positions=None).positions == NoPositions()
     assert StackConfig().positions == Sinusoidal()
-    assert Translator.load().model.decoder.config.positions == Sinusoidal()
+    assert Translator.load().model.decoder.config.positions == Rotary()
 
 
 @pytest.mark.parametrize(

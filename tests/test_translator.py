@@ -19,9 +19,10 @@ from transformer_lib.data import (
     train_tokenizer,
 )
 from transformer_lib.data.libreoffice import FINGERPRINT
+from transformer_lib.positions import Alibi
 from transformer_lib.tasks.translation import evaluate_translator, translate_all
 from transformer_lib.train import main
-from transformer_lib.training import load_checkpoint
+from transformer_lib.training import Recipe, load_checkpoint
 from transformer_lib.translator import TRANSLATOR, Translator
 from transformer_lib.widgets.translator import packed
 
@@ -210,18 +211,25 @@ def test_the_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
     import transformer_lib.tasks.translation as module
 
     monkeypatch.setattr(module, "N_FRAGMENT", 300)
+    monkeypatch.setattr(module, "N_EVERYDAY", 200)
     monkeypatch.setattr(module, "ENCODER", StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, pre_norm=True))
     monkeypatch.setattr(module, "DECODER", StackConfig(d_model=16, n_heads=2, n_layers=1, d_ff=24, pre_norm=True))
     monkeypatch.setattr(module, "evaluate_translator", lambda translator, real: {"exact": {"train": 0.0}})
     arguments = ["translation", "--out", str(tmp_path), "--steps", "2", "--fragment-only"]
+    arguments += ["--positions", "alibi", "--joined", "0.5"]
     main(arguments)
     names = {"config.json", "model.safetensors", "record.json", "tokenizer.json", "training.safetensors", "words.txt"}
     assert {path.name for path in tmp_path.iterdir()} == names
     translator = Translator.load(tmp_path)
-    assert all(word in translator.seen for word in ("The", "book", "gave"))
+    assert all(word in translator.seen for word in ("The", "book", "my"))
     assert translator.record["recipe"]["steps"] == 2
     assert len(translator.record["losses"]) == 2
     assert translator.record["results"] == {"exact": {"train": 0.0}}
+    corpora = translator.record["corpora"]
+    assert (corpora["fragment"], corpora["everyday"], corpora["real copies"], corpora["joined"]) == (300, 200, 0, 0.5)
+    assert corpora["used"] == 500 - 125  # half of the pairs became a quarter
+    stacks = translator.model.encoder, translator.model.decoder
+    assert [stack.config.positions for stack in stacks] == [Alibi(), Alibi()]
     before = (tmp_path / "training.safetensors").read_bytes()
     main(arguments)
     assert (tmp_path / "training.safetensors").read_bytes() == before
@@ -234,6 +242,17 @@ def test_the_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
 
 def test_the_stored_translator_is_small_enough_to_commit():
     assert sum(path.stat().st_size for path in TRANSLATOR.iterdir()) < 20e6
+
+
+def test_the_stored_translator_is_what_the_command_trains(stored):
+    from transformer_lib.tasks import translation
+
+    assert (stored.model.encoder.config, stored.model.decoder.config) == (translation.ENCODER, translation.DECODER)
+    assert Recipe(**stored.record["recipe"]) == translation.RECIPE
+    sizes = {name: stored.record["corpora"][name] for name in ("fragment", "everyday", "real copies", "joined")}
+    assert list(sizes.values()) == [
+        translation.N_FRAGMENT, translation.N_EVERYDAY, translation.REAL_COPIES, translation.JOINED
+    ]  # fmt: skip
 
 
 def test_the_stored_translator_knows_the_running_sentence(stored):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformer_lib.attention import causal_mask
 from transformer_lib.texts import text
 
-#: Numbers are alike up to this, absolute and relative: tables of positions are rounded to float32.
+#: Numbers are alike up to this, absolute and relative: the angles of positions may have been computed in float32.
 TOLERANCE = 1e-5
 
 

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ class Translation(Task):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add the options on the real text."""
+        """Add the options on the real text, and on what chapter 10 compares."""
         parser.add_argument("--fragment-only", action="store_true", help="leave the real text out")
         parser.add_argument("--help-folder", type=Path, help="the unpacked help of LibreOffice; else apt fetches it")
+        parser.add_argument("--positions", default=ENCODER.positions.name, help="scheme of both stacks, by its name")
+        parser.add_argument("--joined", type=float, default=JOINED, help="share of the pairs that stand two in a row")
 
     def __init__(self, options: Namespace) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -70,7 +73,7 @@ class Translation(Task):
         if self.corpus:
             pairs += self.corpus.train * REAL_COPIES
             valid += self.corpus.valid
-        pairs = joined(pairs, JOINED, generator)
+        pairs = joined(pairs, options.joined, generator)
         self.tokenizer = train_tokenizer((text for pair in pairs for text in pair), VOCAB_SIZE)
         pad_id = special_tokens(self.tokenizer).pad
         self.batches = PairBatches(pairs, self.tokenizer, max_tokens=MAX_TOKENS, max_len=MAX_LEN)
@@ -79,7 +82,8 @@ class Translation(Task):
         self.valid = [unseen(number) for number in range(len(unseen))]
         self.objective = partial(sequence_to_sequence, pad_id=pad_id)
         torch.manual_seed(0)
-        self.model: Transformer = Transformer(self.tokenizer.get_vocab_size(), ENCODER, decoder=DECODER, pad_id=pad_id)
+        encoder, decoder = (replace(stack, positions=options.positions) for stack in (ENCODER, DECODER))
+        self.model: Transformer = Transformer(self.tokenizer.get_vocab_size(), encoder, decoder=decoder, pad_id=pad_id)
         self.about = {
             "max_tokens": MAX_TOKENS,
             "corpora": {
@@ -87,6 +91,7 @@ class Translation(Task):
                 "everyday": N_EVERYDAY,
                 "real text": len(self.corpus.train) if self.corpus else 0,
                 "real copies": REAL_COPIES if self.corpus else 0,
+                "joined": options.joined,
                 "fingerprint": self.corpus.fingerprint if self.corpus else None,
                 "used": len(self.batches.rows),
             },

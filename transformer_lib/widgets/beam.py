@@ -169,11 +169,12 @@ class BeamFigure(LiveFigure):
         self.tables = [self._table(known.known) for known in self._models]
         seen = {token for table in self.tables for nexts in table.values() for token in nexts[::2]}
         self.words = {str(token): words(token) for token in sorted(seen)}
-        # The controls; the tree with its legend, a row for each step; the tables, three rows for each beam.
-        # Rows are higher on a phone, for fingers.
-        tree, tables, by_finger = 42 * self.rows[0], 75 * beams, 85 * beams
-        self.heights = (max(275 + tree, 277 + tables), 490 + 40 * self.rows[0] + by_finger)
         self._compute()
+        # The controls; the tree with its legend, a row for each step; the tables, three rows for each beam, and another
+        # line for a text that does not fit into one. Rows are higher on a phone, for fingers.
+        tree, tables, by_finger = 42 * self.rows[0], 75 * beams, 85 * beams
+        lines = sum(len(self._spelled(tokens)) // 22 for tokens, *_ in self.finished)
+        self.heights = (max(275 + tree, 277 + tables + 18 * lines), 490 + 40 * self.rows[0] + by_finger)
         self.step = self.tree()[-1].step
         self.observe(self._compute, ["text", "beams", "penalty"])
 
