@@ -31,7 +31,8 @@ def test_words_and_weights(translator: Translator, figure: AlignmentFigure) -> N
     assert repr(figure) == "AlignmentFigure('O livro que você me deu era interessante.')"
     assert figure.written[figure.place] == "interessante"
     # Once more, token by token; caderno is written in two pieces.
-    english, portuguese = "The notebook that you gave me was interesting.", "O caderno que você me deu era interessante."
+    english = "The notebook that you gave me was interesting."
+    portuguese = "O caderno que você me deu era interessante."
     figure = AlignmentFigure(translator, english)
     target = torch.tensor([[BOS_ID, *translator.tokenizer.encode(portuguese).ids]])
     pieces = [translator.tokenizer.id_to_token(token) for token in target[0, 1:].tolist()]

@@ -284,8 +284,8 @@ MADE = {
     use_stream: "StreamFigure(depth=8)",
     use_map: "TransformerMap(['a', 'b'], ['x', 'y', 'z'])",
     use_beam: (
-        "BeamFigure(translator.model, {'I talk about them.': translator.encode(['I talk about them.'])}, prompt=BOS_ID, "
-        "eos_id=EOS_ID, words=translator.tokenizer.id_to_token, max_new_tokens=14, beams=1)"
+        "BeamFigure(translator.model, {'I talk about them.': translator.encode(['I talk about them.'])}, "
+        "prompt=BOS_ID, eos_id=EOS_ID, words=translator.tokenizer.id_to_token, max_new_tokens=14, beams=1)"
     ),
     use_translator: "TranslatorFigure(translator, examples=['You gave me a good book.'])",
 }

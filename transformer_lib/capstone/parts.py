@@ -43,8 +43,16 @@ FILES: Mapping[str, tuple[str, ...]] = {
 
 def _config(d_model: int, n_heads: int = 1, d_ff: int = 1, n_layers: int = 1) -> StackConfig:
     """What the shipped translator is, at another size."""
-    sizes = {"d_model": d_model, "n_heads": n_heads, "d_ff": d_ff, "n_layers": n_layers}
-    return StackConfig(**sizes, positions=Rotary(), pre_norm=True, dropout=0.0, max_len=80)
+    return StackConfig(
+        d_model=d_model,
+        n_heads=n_heads,
+        d_ff=d_ff,
+        n_layers=n_layers,
+        positions=Rotary(),
+        pre_norm=True,
+        dropout=0.0,
+        max_len=80,
+    )
 
 
 def _causal(length: int) -> Tensor:
@@ -52,7 +60,8 @@ def _causal(length: int) -> Tensor:
 
 
 def _rotated(x: Tensor) -> Tensor:
-    return RotaryPositions(x.size(-1))(x)
+    turned: Tensor = RotaryPositions(x.size(-1))(x)
+    return turned
 
 
 def _multihead(d_model: int, n_heads: int, rotary: bool = False) -> nn.Module:
