@@ -40,7 +40,7 @@ SHAPE: dict[str, Any] = {
 ENCODER = StackConfig(n_layers=4, **SHAPE)
 DECODER = StackConfig(n_layers=2, **SHAPE)
 RECIPE = Recipe(steps=4200, peak_rate=2.5e-3, schedule="cosine", warmup=300)
-# A grammar writes as many sentences as one likes, so none is read twice; the real text is read five times.
+# A grammar writes as many sentences as one likes; the real text counts five times, so as not to drown in them.
 N_FRAGMENT = 200_000
 N_EVERYDAY = 200_000
 REAL_COPIES = 5
